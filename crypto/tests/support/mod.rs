@@ -1,0 +1,200 @@
+//! What the tests share: both implementations side by side, the oracle, and a generator of signatures good and bad.
+#![allow(dead_code)] // each test binary uses its own part
+
+use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
+use curve25519_dalek::scalar::Scalar;
+use ed25519_dalek::hazmat::ExpandedSecretKey;
+use meshpay_crypto::{Check, KnownCheck, PublicKey, Signature, SigningKey, portable};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use sha2::{Digest, Sha512};
+
+/// One implementation of the crate's bulk calls.
+pub struct Path {
+    pub name: &'static str,
+    pub verify_many: fn(&[Check<'_>], &mut [bool]),
+    pub verify_many_known_keys: fn(&[KnownCheck<'_>], &mut [bool]),
+    pub sign_many: fn(&SigningKey, &[&[u8]], &mut [Signature]),
+    pub digest_many: fn(&[&[u8]], &mut [[u8; 32]]),
+}
+
+/// What the CPU chose, and the portable path. On a CPU without the eight-lane instructions they are the same.
+pub fn paths() -> [Path; 2] {
+    println!("this CPU's implementation: {}", meshpay_crypto::implementation());
+    [
+        Path {
+            name: meshpay_crypto::implementation(),
+            verify_many: meshpay_crypto::verify_many,
+            verify_many_known_keys: meshpay_crypto::verify_many_known_keys,
+            sign_many: |key, messages, signatures| meshpay_crypto::sign_many(key, messages, signatures),
+            digest_many: meshpay_crypto::digest_many,
+        },
+        Path {
+            name: "portable",
+            verify_many: portable::verify_many,
+            verify_many_known_keys: portable::verify_many_known_keys,
+            sign_many: |key, messages, signatures| portable::sign_many(key, messages, signatures),
+            digest_many: portable::digest_many,
+        },
+    ]
+}
+
+/// The oracle's verdict: `ed25519-zebra`, whose rule is ZIP 215.
+pub fn oracle(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
+    ed25519_zebra::VerificationKey::try_from(*key)
+        .and_then(|key| key.verify(&ed25519_zebra::Signature::from(*signature), message))
+        .is_ok()
+}
+
+/// How many generated cases a test runs: `MESHPAY_LONG` if set, else `usual`.
+pub fn cases(usual: usize) -> usize {
+    match std::env::var("MESHPAY_LONG") {
+        Ok(count) => count.parse().expect("MESHPAY_LONG is the number of cases to run"),
+        Err(_) => usual,
+    }
+}
+
+/// A generator whose seed is printed, so that a failure can be replayed: `MESHPAY_SEED` sets it.
+pub fn seeded(default_seed: u64) -> ChaCha8Rng {
+    let seed = match std::env::var("MESHPAY_SEED") {
+        Ok(seed) => seed.parse().expect("MESHPAY_SEED is a number"),
+        Err(_) => default_seed,
+    };
+    println!("replay with MESHPAY_SEED={seed}");
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+pub fn bytes<const N: usize>(rng: &mut impl Rng) -> [u8; N] {
+    let mut bytes = [0; N];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+pub fn below(rng: &mut impl Rng, bound: usize) -> usize {
+    rng.next_u32() as usize % bound
+}
+
+/// A signature in question.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub key: PublicKey,
+    pub message: Vec<u8>,
+    pub signature: Signature,
+}
+
+impl Case {
+    pub fn check(&self) -> Check<'_> {
+        Check { key: &self.key, message: &self.message, signature: &self.signature }
+    }
+
+    pub fn oracle(&self) -> bool {
+        oracle(&self.key, &self.message, &self.signature)
+    }
+
+    /// An honest signature of a random digest.
+    pub fn honest(rng: &mut impl Rng) -> Self {
+        let key = SigningKey::from_seed(&bytes(rng));
+        let message = bytes::<32>(rng).to_vec();
+        Self { key: key.public_key(), signature: key.sign(&message), message }
+    }
+
+    /// A signature whose key and `R` are off the prime-order group by points of small order, made so that ZIP 215 accepts
+    /// it where a cofactorless check refuses most.
+    pub fn of_mixed_order(rng: &mut impl Rng) -> Self {
+        let secret = Scalar::from_bytes_mod_order_wide(&bytes(rng));
+        let key = ED25519_BASEPOINT_POINT * secret + EIGHT_TORSION[below(rng, 8)];
+        Self::with_r_of_mixed_order(&secret, key.compress().to_bytes(), rng)
+    }
+
+    /// A signature by an honest key, whose owner put its `R` off the prime-order group by a point of small order.
+    pub fn honest_key_with_r_of_mixed_order(seed: &[u8; 32], rng: &mut impl Rng) -> Self {
+        let secret = ExpandedSecretKey::from(seed).scalar;
+        let key = ED25519_BASEPOINT_POINT * secret;
+        Self::with_r_of_mixed_order(&secret, key.compress().to_bytes(), rng)
+    }
+
+    fn with_r_of_mixed_order(secret: &Scalar, key: PublicKey, rng: &mut impl Rng) -> Self {
+        let nonce = Scalar::from_bytes_mod_order_wide(&bytes(rng));
+        let r = (ED25519_BASEPOINT_POINT * nonce + EIGHT_TORSION[below(rng, 8)]).compress().to_bytes();
+        let message = bytes::<32>(rng).to_vec();
+        let hash = Sha512::new().chain_update(r).chain_update(key).chain_update(&message).finalize();
+        let s = nonce + Scalar::from_bytes_mod_order_wide(&hash.into()) * secret;
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&r);
+        signature[32..].copy_from_slice(s.as_bytes());
+        Self { key, message, signature }
+    }
+
+    /// Spoils, or at least changes, this signature in one of the ways an attacker might.
+    pub fn mutated(mut self, rng: &mut impl Rng) -> Self {
+        match below(rng, 13) {
+            0 => self.key[below(rng, 32)] ^= 1 << below(rng, 8),
+            1 => self.message[below(rng, 32)] ^= 1 << below(rng, 8),
+            2 => self.signature[below(rng, 32)] ^= 1 << below(rng, 8),
+            3 => self.signature[32 + below(rng, 32)] ^= 1 << below(rng, 8),
+            4 => add_group_order(&mut self.signature),
+            5 => self.key = small_order_encodings()[below(rng, 14)],
+            6 => self.signature[..32].copy_from_slice(&small_order_encodings()[below(rng, 14)]),
+            7 => {
+                self.key = small_order_encodings()[below(rng, 14)];
+                self.signature[..32].copy_from_slice(&small_order_encodings()[below(rng, 14)]);
+                self.signature[32..].fill(0);
+            }
+            8 => self.key = near_the_field_prime(rng),
+            9 => self.signature[..32].copy_from_slice(&near_the_field_prime(rng)),
+            10 => self.signature = bytes(rng),
+            11 => self.key = bytes(rng),
+            _ => self.message = bytes::<32>(rng).to_vec(),
+        }
+        self
+    }
+}
+
+/// `s + l`, the malleable twin that a canonical `s` forbids.
+fn add_group_order(signature: &mut Signature) {
+    const ORDER: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+    let mut carry = 0;
+    for (byte, order) in signature[32..].iter_mut().zip(ORDER) {
+        let sum = u16::from(*byte) + u16::from(order) + carry;
+        *byte = sum as u8;
+        carry = sum >> 8;
+    }
+}
+
+/// An encoding whose `y` lies within a few of the field prime, below or above it, with either sign.
+fn near_the_field_prime(rng: &mut impl Rng) -> [u8; 32] {
+    let mut y = [0xff; 32];
+    y[0] = 0xed - 20 + below(rng, 39) as u8; // p ends in 0xed; 0xff is the largest
+    y[31] = if below(rng, 2) == 0 { 0x7f } else { 0xff };
+    y
+}
+
+/// Every encoding of the eight points of small order: eight canonical, six not (ZIP 215).
+pub fn small_order_encodings() -> [[u8; 32]; 14] {
+    let mut encodings = [[0; 32]; 14];
+    for (encoding, point) in encodings.iter_mut().zip(EIGHT_TORSION) {
+        *encoding = point.compress().to_bytes();
+    }
+    let with_sign = |mut y: [u8; 32]| {
+        y[31] |= 0x80;
+        y
+    };
+    let mut prime = [0xff; 32];
+    (prime[0], prime[31]) = (0xed, 0x7f);
+    let mut prime_plus_one = prime;
+    prime_plus_one[0] += 1;
+    let mut prime_minus_one = prime;
+    prime_minus_one[0] -= 1;
+    let mut one = [0; 32];
+    one[0] = 1;
+    encodings[8] = with_sign(one);
+    encodings[9] = with_sign(prime_minus_one);
+    encodings[10] = prime;
+    encodings[11] = with_sign(prime);
+    encodings[12] = prime_plus_one;
+    encodings[13] = with_sign(prime_plus_one);
+    encodings
+}
