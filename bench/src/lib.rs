@@ -1,1 +1,4 @@
-//! bench
+//! The load generator, its reports, and the ground they stand on: a measured link and CPU accounting.
+
+pub mod cpu;
+pub mod link;
