@@ -129,7 +129,7 @@ pub fn replay(accounts: &mut impl Accounts, record: &Record<'_>, position: u64) 
             Ok(())
         }
         Record::Evidence(record) => {
-            penalise(accounts, &record.locked.body.sender, record.penalised_until_ms.get());
+            penalise(accounts, &record.conflicting.body.sender, record.penalised_until_ms.get());
             Ok(())
         }
     }

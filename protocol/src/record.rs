@@ -86,12 +86,12 @@ pub struct CreditLinkRecord {
     pub previous_credit: U64,
 }
 
-/// Payload of [`kind::EVIDENCE`]: a proof of equivocation.
+/// Payload of [`kind::EVIDENCE`]: with the lock record that it names, a proof of equivocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct EvidenceRecord {
-    /// The order that is locked here.
-    pub locked: SignedOrder,
+    /// Position of the lock record of the order that is locked here.
+    pub lock_position: U64,
     /// The other order, for the same sender and sequence, also signed.
     pub conflicting: SignedOrder,
     /// New orders of the sender are refused until then, milliseconds since 1970.
