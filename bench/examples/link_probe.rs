@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release -p meshpay-bench --example link_probe [-- RATE [SECONDS]]
 //!
-//! Three runs: one way (the authority's side only receives), one way back (it only sends), and echo. The generator is
+//! Two runs: one way (the authority's side only receives) and echo; the difference is what sending costs. The generator is
 //! paced by sleeping between bursts, so that no core spins and idle time means something. Run as root for veth.
 
 use anyhow::{Context as _, Result};
@@ -160,9 +160,10 @@ impl Used {
         let per_packet = |us: u64| us as f64 / packets;
         let kinds = core.user_us + core.nice_us + core.system_us + core.irq_us + core.softirq_us + core.steal_us;
         print!(
-            "    {name}: {:.2} us of core per packet (by sampled kinds {:.2}, stolen {:.2}):",
+            "    {name}: {:.2} us of core per packet (by sampled kinds {:.2}, of it user {:.2}, stolen {:.2}):",
             per_packet(core.not_idle_us),
             per_packet(kinds),
+            per_packet(core.user_us),
             per_packet(core.steal_us)
         );
         for thread in self.threads.iter().filter(|thread| thread.core == self.numbers[index]).take(4) {

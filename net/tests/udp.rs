@@ -207,6 +207,19 @@ fn what_the_kernel_drops_is_counted() {
     assert!(server.counters().receive_dropped_by_kernel > 0);
 }
 
+#[test]
+fn payments_are_marked_cs6_in_both_families_and_other_traffic_is_not() {
+    const CS6: u32 = 48 << 2;
+    for (traffic_class, mark) in [(TrafficClass::Payment, CS6), (TrafficClass::BestEffort, 0)] {
+        let config = UdpConfig { traffic_class, ..UdpConfig::new("[::]:0".parse().expect("an address")) };
+        let port = UdpPort::open(&config).expect("a socket");
+        let options = socket2::SockRef::from(&port);
+        assert_eq!(options.tos_v4().expect("IP_TOS"), mark);
+        assert_eq!(options.tclass_v6().expect("IPV6_TCLASS"), mark);
+        assert!(port.receive_buffer_bytes() > 0 && port.send_buffer_bytes() > 0);
+    }
+}
+
 fn steers_by_account(address: &str, client: &str, speak_to: &str) {
     const WORKERS: usize = 3;
     const OFFSET: usize = 24;

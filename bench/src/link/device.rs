@@ -16,6 +16,9 @@ const MACS: [&str; 2] = ["02:4d:50:00:00:01", "02:4d:50:00:00:02"];
 /// Commands of SIOCETHTOOL that turn an offload on or off (linux/ethtool.h), with their names for errors.
 const OFFLOADS: [(u32, &str); 3] = [(0x1f, "TSO"), (0x24, "GSO"), (0x2c, "GRO")];
 
+/// Packets that an interface queues in each of its priorities while its peer's ring is full.
+const QUEUE_PACKETS: u32 = 4096;
+
 /// The address of side 0 (authorities) or 1 (generator).
 pub(super) fn ipv4(side: usize) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, 0, 1 + side as u8)
@@ -60,6 +63,10 @@ pub(super) fn configure(namespace: &Namespace, device: &str, own: usize, other: 
     ip("link set lo up")?;
     ip(&format!("address add {}/24 dev {device}", ipv4(own)))?;
     ip(&format!("address add {}/64 dev {device} nodad", ipv6(own)))?;
+    // Without a queue veth drops what does not fit the 256 places of its ring. With one it stops the queue instead (since
+    // Linux 6.16), like a network card, and a sender's burst waits.
+    ip(&format!("link set {device} txqueuelen {QUEUE_PACKETS}"))?;
+    run("tc", &["-n", namespace.name(), "qdisc", "replace", "dev", device, "root", "pfifo_fast"])?;
     ip(&format!("link set {device} up"))?;
     ip(&format!("route add local {}/18 dev {device}", ipv4_more(own)))?;
     ip(&format!("route add {}/18 via {} dev {device}", ipv4_more(other), ipv4(other)))?;

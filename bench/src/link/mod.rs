@@ -12,7 +12,8 @@
 //!        pinned to the authority's core                pinned to the generator's core
 //! ```
 //!
-//! GSO, GRO and TSO are off, so that a packet costs what a packet costs. With native XDP veth receives by NAPI, NAPI runs
+//! GSO, GRO and TSO are off, so that a packet costs what a packet costs. Each end has a queue, so that bursts wait as they do
+//! at a network card instead of being lost. With native XDP veth receives by NAPI, NAPI runs
 //! in a kernel thread of its own, and that thread is pinned: thus each side's receiving is on its own core's account.
 //! The addresses are those set aside for benchmarks (RFC 2544, RFC 5180).
 //!
