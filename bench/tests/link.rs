@@ -2,7 +2,7 @@
 
 use meshpay_bench::link::{Link, LinkKind, LinkRequest, MORE_ADDRESSES, NapiScheduling, Side};
 use meshpay_net::{PacketPort, Peer, UdpConfig, UdpPort, Waitable};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,14 +15,11 @@ const VICTIM: &str = "MESHPAY_TEST_LINK_VICTIM";
 
 /// Whether this process may build links. Without the right a test is skipped, visibly; on CI that is a failure.
 fn privileged() -> bool {
-    const CAP_NET_ADMIN: u32 = 12;
-    let status = std::fs::read_to_string("/proc/self/status").expect("our own status");
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("a line CapEff");
-    let effective = u64::from_str_radix(effective.trim(), 16).expect("a hexadecimal number");
-    if effective & 1 << CAP_NET_ADMIN != 0 {
+    if meshpay_bench::link::has_rights() {
         return true;
     }
-    println!("skipped: needs CAP_NET_ADMIN");
+    // Not by `println!`, which the test harness would swallow.
+    let _ = writeln!(std::io::stderr(), "skipped: needs CAP_NET_ADMIN");
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must run the privileged tests: run it as root");
     false
 }

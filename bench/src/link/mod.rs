@@ -28,7 +28,7 @@ mod namespace;
 mod xdp;
 
 use crate::cpu;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use device::Napi;
 use namespace::{Janitor, Namespace};
 use std::io;
@@ -122,6 +122,7 @@ impl Link {
     /// If a right is missing (CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF), `ip` of iproute2 is missing, or the kernel cannot.
     pub fn open_veth(request: LinkRequest) -> Result<Self> {
         check_cores(request)?;
+        ensure!(has_rights(), "a veth link needs CAP_NET_ADMIN and CAP_SYS_ADMIN: run as root");
         namespace::remove_leftovers();
         let number = NEXT_LINK.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
@@ -275,6 +276,15 @@ impl Side {
         let interface = self.interface.clone();
         self.inside(move || device::drops(&interface))?
     }
+}
+
+/// Whether this process may make namespaces and interfaces in them: CAP_NET_ADMIN and CAP_SYS_ADMIN.
+pub fn has_rights() -> bool {
+    // From linux/capability.h.
+    const WANTED: u64 = 1 << 12 | 1 << 21;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap_or_default();
+    u64::from_str_radix(effective.trim(), 16).is_ok_and(|effective| effective & WANTED == WANTED)
 }
 
 fn check_cores(request: LinkRequest) -> Result<()> {
