@@ -1,1 +1,3 @@
 //! authority
+
+pub mod journal;

@@ -1,0 +1,391 @@
+//! Reads a journal from its files and finds where it ends. Changes nothing.
+//!
+//! What always holds: a record is handed out only after its whole frame passed its hash and continued the chain; a place where frames
+//! stop is called the end only if nothing behind it, and no mark, shows that there was more.
+
+use super::Position;
+use super::config::{Kind, Kinds};
+use super::disk::{Disk, DiskFile};
+use super::error::JournalError;
+use super::format::{
+    BLOCK_BYTES, Chain, FRAME_HEADER_BYTES, Frame, HeaderFault, Identity, MarkContent, ROTATE_BELOW_BYTES,
+    RecordHeader, SegmentHeader, padded_record_bytes, parse_frame, segment_index, segment_name,
+};
+use std::collections::BTreeSet;
+use zerocopy::FromBytes;
+
+/// What the owner does with a record during a replay: position, kind, payload. An error ends the replay.
+pub type Apply<'a> = dyn FnMut(Position, Kind, &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + 'a;
+
+/// What was read, and where it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// End of the last whole frame: the journal was recovered up to here.
+    pub head: Position,
+    /// Chain at `head`, which names the whole history.
+    pub chain: Chain,
+    /// First position of the first segment that is here.
+    pub first: Position,
+    /// Records that were handed to the owner.
+    pub records: u64,
+    /// Frames that were checked.
+    pub frames: u64,
+    /// Bytes that were checked.
+    pub bytes: u64,
+    /// A torn tail was found and cut off: the frame that was being written when the power went. Nobody had an answer from it.
+    pub cut: Option<Cut>,
+    /// The last run stopped cleanly.
+    pub clean: bool,
+}
+
+/// A torn tail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// File in which it began.
+    pub file: String,
+    /// Byte in the file.
+    pub offset: u64,
+}
+
+/// What recovery needs beyond what it tells.
+pub(super) struct Scan {
+    pub recovered: Recovered,
+    pub segment_bytes: u64,
+    /// The segment of the last whole frame, which is made anew at a start.
+    pub tail_index: u64,
+    /// That segment's frames, whole ones only.
+    pub tail: Vec<u8>,
+    /// Segments behind it.
+    pub ahead: Vec<u64>,
+}
+
+/// Where a scan begins and against what it checks.
+pub(super) struct ScanRequest<'a> {
+    pub disk: &'a dyn Disk,
+    /// None: whoever the first segment belongs to.
+    pub identity: Option<Identity>,
+    /// Records from here on are handed out. None: from the first segment that is here.
+    pub from: Option<Position>,
+    pub mark: Option<&'a MarkContent>,
+    pub known_kinds: Kinds,
+    /// The journal may be written to meanwhile, so a damaged frame is read again before it is believed.
+    pub live: bool,
+}
+
+/// How often a damaged frame of a running journal is read again.
+const LIVE_READS: usize = 3;
+
+pub(super) fn scan(request: &ScanRequest<'_>, apply: &mut Apply<'_>) -> Result<Scan, JournalError> {
+    let disk = request.disk;
+    let names = disk.list().map_err(JournalError::io(format!("listing {}", disk.describe())))?;
+    let present: BTreeSet<u64> = names.iter().filter_map(|name| segment_index(name)).collect();
+    let (Some(&first), Some(&last)) = (present.first(), present.last()) else {
+        return Err(JournalError::Missing { directory: disk.describe() });
+    };
+    if let Some(gap) = (first..=last).find(|index| !present.contains(index)) {
+        return Err(JournalError::SegmentMissing { file: place(disk, gap) });
+    }
+    let (_, header) = open_segment(disk, first, request.identity.as_ref(), None)?;
+    let identity = header.identity();
+    let segment_bytes = header.segment_bytes.get();
+
+    let kept_from = Position(first * segment_bytes);
+    let replay_from = request.from.unwrap_or(kept_from);
+    if replay_from < kept_from {
+        return Err(JournalError::Archived { from: replay_from, first: kept_from });
+    }
+    let from = request.mark.map_or(replay_from, |mark| mark.position.min(replay_from));
+    // The mark and a checkpoint may stand exactly at the end of a segment, which is where its last frame ends.
+    let start = from.0.saturating_sub(1) / segment_bytes;
+    let start = start.max(first);
+    if start > last {
+        let head = Position((last + 1) * segment_bytes);
+        return Err(match request.mark {
+            Some(mark) if mark.position > head => JournalError::OlderThanMark { head, mark: mark.position },
+            _ => JournalError::CheckpointAhead { from: replay_from, head },
+        });
+    }
+
+    let mut scanner = Scanner {
+        request,
+        identity,
+        segment_bytes,
+        last,
+        head: Position(start * segment_bytes + BLOCK_BYTES as u64),
+        chain: (start == 0).then(|| identity.first_chain(segment_bytes)),
+        mark_seen: false,
+        records: 0,
+        frames: 0,
+        bytes: 0,
+    };
+    scanner.compare_with_mark()?;
+    let mut segment = Vec::new();
+    let mut tail = Vec::new();
+    let mut tail_index = start;
+    let mut index = start;
+    let end = loop {
+        if index > last {
+            break None;
+        }
+        scanner.read_segment(index, &mut segment)?;
+        let stop = scanner.walk_segment(index, &mut segment, apply)?;
+        if index == start || scanner.head.0 > index * segment_bytes + BLOCK_BYTES as u64 {
+            tail_index = index;
+            std::mem::swap(&mut segment, &mut tail);
+        }
+        match stop {
+            Some(offset) => break Some((index, offset)),
+            None => index += 1,
+        }
+    };
+    let cut = match end {
+        Some((index, offset)) => {
+            let content = if tail_index == index { &tail } else { &segment };
+            scanner.judge_end(index, offset, content)?
+        }
+        None => None,
+    };
+    let head = scanner.head;
+    let Some(chain) = scanner.chain else {
+        // Nothing but an empty segment is left, and only the one before it tells how the chain goes on.
+        return Err(JournalError::SegmentMissing { file: place(disk, start.saturating_sub(1)) });
+    };
+    if let Some(mark) = request.mark {
+        if head < mark.position {
+            return Err(JournalError::OlderThanMark { head, mark: mark.position });
+        }
+        if !scanner.mark_seen && mark.position.0 > start * segment_bytes {
+            return Err(JournalError::OtherHistory { mark: mark.position, marked: mark.chain, found: None });
+        }
+    }
+    if replay_from > head {
+        return Err(JournalError::CheckpointAhead { from: replay_from, head });
+    }
+    let content =
+        usize::try_from(head.0.saturating_sub(tail_index * segment_bytes)).unwrap_or(BLOCK_BYTES).max(BLOCK_BYTES);
+    tail.truncate(content);
+    tail.drain(..BLOCK_BYTES);
+    Ok(Scan {
+        recovered: Recovered {
+            head,
+            chain,
+            first: kept_from,
+            records: scanner.records,
+            frames: scanner.frames,
+            bytes: scanner.bytes,
+            cut,
+            clean: request.mark.is_some_and(|mark| mark.flags & super::format::MARK_CLEAN != 0),
+        },
+        segment_bytes,
+        tail_index,
+        tail,
+        ahead: (tail_index + 1..=last).collect(),
+    })
+}
+
+struct Scanner<'a> {
+    request: &'a ScanRequest<'a>,
+    identity: Identity,
+    segment_bytes: u64,
+    last: u64,
+    head: Position,
+    /// None before the first frame of a scan that begins in the middle.
+    chain: Option<Chain>,
+    mark_seen: bool,
+    records: u64,
+    frames: u64,
+    bytes: u64,
+}
+
+impl Scanner<'_> {
+    fn read_segment(&self, index: u64, segment: &mut Vec<u8>) -> Result<(), JournalError> {
+        let (file, _) = open_segment(self.request.disk, index, Some(&self.identity), Some(self.segment_bytes))?;
+        segment.resize(usize::try_from(self.segment_bytes).unwrap_or(usize::MAX), 0);
+        file.read_at(segment, 0).map_err(JournalError::io(format!("reading {}", place(self.request.disk, index))))
+    }
+
+    /// Takes every whole frame of a segment. Returns the offset at which frames stop before the segment is full.
+    fn walk_segment(
+        &mut self,
+        index: u64,
+        segment: &mut Vec<u8>,
+        apply: &mut Apply<'_>,
+    ) -> Result<Option<u64>, JournalError> {
+        let base = index * self.segment_bytes;
+        let mut offset = BLOCK_BYTES;
+        loop {
+            if self.segment_bytes - (offset as u64) < ROTATE_BELOW_BYTES {
+                return match segment[offset..].iter().position(|&byte| byte != 0) {
+                    None => Ok(None),
+                    Some(at) => Err(self.damaged(index, offset + at, "bytes stand where nothing is ever written")),
+                };
+            }
+            let position = Position(base + offset as u64);
+            let mut frame = parse_frame(&segment[offset..], &self.identity, position);
+            if frame.is_none() && self.request.live {
+                for _ in 0..LIVE_READS {
+                    self.read_segment(index, segment)?;
+                    frame = parse_frame(&segment[offset..], &self.identity, position);
+                    if frame.is_some() {
+                        break;
+                    }
+                }
+            }
+            let Some(frame) = frame else {
+                return Ok(Some(offset as u64));
+            };
+            if self.chain.is_some_and(|chain| chain != frame.previous) {
+                return Err(self.damaged(index, offset, "the frame does not continue the one before"));
+            }
+            let end = offset + frame.padded_bytes();
+            let records = &segment[offset + FRAME_HEADER_BYTES..offset + FRAME_HEADER_BYTES + frame.length];
+            self.take_records(index, offset + FRAME_HEADER_BYTES, records, frame.count, apply)?;
+            self.frames += 1;
+            self.bytes += frame.padded_bytes() as u64;
+            self.chain = Some(frame.hash);
+            self.head = Position(base + end as u64);
+            self.compare_with_mark()?;
+            offset = end;
+        }
+    }
+
+    fn take_records(
+        &mut self,
+        index: u64,
+        offset: usize,
+        mut records: &[u8],
+        count: u32,
+        apply: &mut Apply<'_>,
+    ) -> Result<(), JournalError> {
+        let mut at = offset;
+        for _ in 0..count {
+            let fault = |scanner: &Self| scanner.damaged(index, at, "the record does not match its check");
+            let (header, rest) = RecordHeader::ref_from_prefix(records).map_err(|_| fault(self))?;
+            let length = header.length.get() as usize;
+            let position = Position(index * self.segment_bytes + at as u64);
+            let payload = rest.get(..length).ok_or_else(|| fault(self))?;
+            if !header.fits(payload, position) {
+                return Err(fault(self));
+            }
+            if !self.request.known_kinds.contains(header.kind) {
+                return Err(JournalError::UnknownKind {
+                    kind: header.kind,
+                    file: place(self.request.disk, index),
+                    offset: at as u64,
+                });
+            }
+            if self.request.from.is_none_or(|from| position >= from) {
+                apply(position, header.kind, payload).map_err(|source| JournalError::Apply { position, source })?;
+                self.records += 1;
+            }
+            let bytes = padded_record_bytes(length);
+            records = records.get(bytes..).ok_or_else(|| fault(self))?;
+            at += bytes;
+        }
+        if !records.is_empty() {
+            return Err(self.damaged(index, at, "the frame holds more than its records"));
+        }
+        Ok(())
+    }
+
+    fn compare_with_mark(&mut self) -> Result<(), JournalError> {
+        let (Some(mark), Some(chain)) = (self.request.mark, self.chain) else {
+            return Ok(());
+        };
+        if self.head == mark.position {
+            if chain != mark.chain {
+                return Err(JournalError::OtherHistory { mark: mark.position, marked: mark.chain, found: Some(chain) });
+            }
+            self.mark_seen = true;
+        }
+        Ok(())
+    }
+
+    /// Frames stop at `offset` of segment `index`: is that the end, a torn tail, or damage?
+    fn judge_end(&self, index: u64, offset: u64, content: &[u8]) -> Result<Option<Cut>, JournalError> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let torn = content[from..].iter().any(|&byte| byte != 0);
+        let position = Position(index * self.segment_bytes + offset);
+        let refuse = |later: Frame| {
+            // Without syncs a later frame may have reached the disk before an earlier one did.
+            if later.durable_to <= position {
+                return Err(JournalError::ProcessOnly);
+            }
+            Err(self.damaged(
+                index,
+                from,
+                "it does not match its hash, though a later frame proves that it was durable",
+            ))
+        };
+        if let Some(later) = self.find_frame(index, content, from + BLOCK_BYTES) {
+            return refuse(later);
+        }
+        let mut later = Vec::new();
+        let mut torn_later = false;
+        for ahead in index + 1..=self.last {
+            self.read_segment(ahead, &mut later)?;
+            if let Some(later) = self.find_frame(ahead, &later, BLOCK_BYTES) {
+                return refuse(later);
+            }
+            torn_later |= later[BLOCK_BYTES..].iter().any(|&byte| byte != 0);
+        }
+        if let Some(mark) = self.request.mark
+            && position < mark.position
+            && (torn || torn_later)
+        {
+            return Err(self.damaged(
+                index,
+                from,
+                "it does not match its hash, though the mark says that it was durable",
+            ));
+        }
+        Ok((torn || torn_later).then(|| Cut { file: place(self.request.disk, index), offset }))
+    }
+
+    fn find_frame(&self, index: u64, segment: &[u8], from: usize) -> Option<Frame> {
+        (from..segment.len()).step_by(BLOCK_BYTES).find_map(|offset| {
+            let position = Position(index * self.segment_bytes + offset as u64);
+            parse_frame(&segment[offset..], &self.identity, position)
+        })
+    }
+
+    fn damaged(&self, index: u64, offset: usize, why: &'static str) -> JournalError {
+        JournalError::Damaged { file: place(self.request.disk, index), offset: offset as u64, why }
+    }
+}
+
+fn place(disk: &dyn Disk, index: u64) -> String {
+    format!("{}/{}", disk.describe(), segment_name(index))
+}
+
+/// Opens a segment and checks its header and size.
+pub(super) fn open_segment(
+    disk: &dyn Disk,
+    index: u64,
+    identity: Option<&Identity>,
+    segment_bytes: Option<u64>,
+) -> Result<(Box<dyn DiskFile>, SegmentHeader), JournalError> {
+    let file_name = || place(disk, index);
+    let failed = || JournalError::io(format!("reading {}", file_name()));
+    let damaged = |why| JournalError::Damaged { file: file_name(), offset: 0, why };
+    let file = disk.open(&segment_name(index)).map_err(failed())?;
+    let length = file.len().map_err(failed())?;
+    if length < BLOCK_BYTES as u64 {
+        return Err(damaged("the file is too short for its header"));
+    }
+    let mut block = [0; BLOCK_BYTES];
+    file.read_at(&mut block, 0).map_err(failed())?;
+    let header = SegmentHeader::parse(&block, identity).map_err(|fault| match fault {
+        HeaderFault::Damaged => damaged("the segment's header does not match its check"),
+        HeaderFault::Version(found) => JournalError::OtherFormat { file: file_name(), found },
+        HeaderFault::OtherJournal => JournalError::OtherJournal { file: file_name() },
+        HeaderFault::OtherNetwork => JournalError::OtherNetwork { file: file_name() },
+    })?;
+    if header.index.get() != index {
+        return Err(damaged("the segment's header names another segment"));
+    }
+    if header.segment_bytes.get() != length || segment_bytes.is_some_and(|expected| expected != length) {
+        return Err(damaged("the file has not the size that its header names"));
+    }
+    Ok((file, header))
+}

@@ -1,0 +1,61 @@
+//! Making segment files: complete and synced under a name of their own first, so that a file with a segment's name is always whole.
+
+use super::disk::{Disk, DiskFile};
+use super::format::{BLOCK_BYTES, Identity, SegmentHeader, UNFINISHED_SUFFIX, segment_name};
+use std::io;
+use zerocopy::IntoBytes;
+
+/// Zeros are written in pieces of this size.
+const ZERO_PIECE_BYTES: usize = 1 << 20;
+/// After so many bytes of zeros they are synced, so that a commit never waits behind a whole segment of them.
+const ZERO_SYNC_BYTES: u64 = 4 << 20;
+
+/// Makes segment `index` holding `frames` (what follows the header) and zeros up to its full size, synced, in place of any file of its
+/// name. The caller syncs the directory. On failure nothing of it remains, if the disk still lets itself be cleaned.
+pub(super) fn make_segment(
+    disk: &dyn Disk,
+    identity: &Identity,
+    index: u64,
+    segment_bytes: u64,
+    frames: &[u8],
+) -> io::Result<Box<dyn DiskFile>> {
+    let name = segment_name(index);
+    let unfinished = format!("{name}{UNFINISHED_SUFFIX}");
+    let made = fill_segment(disk, &unfinished, identity, index, segment_bytes, frames)
+        .and_then(|file| disk.rename(&unfinished, &name).map(|()| file));
+    if made.is_err() {
+        let _ = disk.remove(&unfinished);
+    }
+    made
+}
+
+fn fill_segment(
+    disk: &dyn Disk,
+    name: &str,
+    identity: &Identity,
+    index: u64,
+    segment_bytes: u64,
+    frames: &[u8],
+) -> io::Result<Box<dyn DiskFile>> {
+    let file = disk.create(name)?;
+    file.reserve(segment_bytes)?;
+    file.write_at(SegmentHeader::new(identity, index, segment_bytes).as_bytes(), 0)?;
+    if !frames.is_empty() {
+        file.write_at(frames, BLOCK_BYTES as u64)?;
+    }
+    // Blocks that were written once need no metadata at the next write, which makes its sync cheaper (docs/journal.md has the figures).
+    let zeros = vec![0; ZERO_PIECE_BYTES];
+    let mut at = (BLOCK_BYTES + frames.len()) as u64;
+    let mut synced = at;
+    while at < segment_bytes {
+        let piece = zeros.len().min(usize::try_from(segment_bytes - at).unwrap_or(usize::MAX));
+        file.write_at(&zeros[..piece], at)?;
+        at += piece as u64;
+        if at - synced >= ZERO_SYNC_BYTES {
+            file.sync_data()?;
+            synced = at;
+        }
+    }
+    file.sync_data()?;
+    Ok(file)
+}
