@@ -1,0 +1,3 @@
+//! The `meshpay` command.
+
+fn main() {}
