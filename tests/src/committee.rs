@@ -1,0 +1,236 @@
+//! A network of daemons and puppets, from its plan to its running processes.
+
+use crate::binaries;
+use crate::client::Client;
+use crate::daemon::Daemon;
+use crate::network::{Actor, EURO, Network, parse_key};
+use crate::process::finish;
+use crate::scratch::Scratch;
+use anyhow::{Context, Result};
+use meshpay_protocol::genesis::{MemberEntry, allocations_text};
+use meshpay_protocol::{Allocation, Genesis};
+use meshpay_wire::PublicKey;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What a network shall be.
+pub struct Plan {
+    daemons: usize,
+    others: Vec<Other>,
+    allocations: Vec<Allocation>,
+    minimum_first_credit: u64,
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
+    program: Option<PathBuf>,
+    directory: Option<PathBuf>,
+}
+
+/// A member without a daemon.
+struct Other {
+    key: PublicKey,
+    address: Option<SocketAddr>,
+}
+
+impl Plan {
+    /// One daemon, at place 0, and three puppets: enough for whatever concerns a single authority, since the puppets
+    /// make a quorum without it.
+    pub fn single() -> Self {
+        Self::with_daemons(1).puppets(3)
+    }
+
+    /// As many daemons, at the first places.
+    pub fn with_daemons(daemons: usize) -> Self {
+        Self {
+            daemons,
+            others: Vec::new(),
+            allocations: Vec::new(),
+            minimum_first_credit: 1,
+            // Small files: a test pays a few times only, and all of them share a disk.
+            flags: ["--accounts-capacity", "4096", "--segment-mib", "1", "--workers", "1"].map(str::to_owned).to_vec(),
+            environment: Vec::new(),
+            program: None,
+            directory: None,
+        }
+    }
+
+    /// More members, whose keys the test holds.
+    pub fn puppets(mut self, count: usize) -> Self {
+        for _ in 0..count {
+            let place = self.daemons + self.others.len();
+            self.others.push(Other { key: Actor::puppet(place).public, address: None });
+        }
+        self
+    }
+
+    /// One more member, whose key the test holds and who answers at an address.
+    pub fn puppet_at(mut self, address: SocketAddr) -> Self {
+        let place = self.daemons + self.others.len();
+        self.others.push(Other { key: Actor::puppet(place).public, address: Some(address) });
+        self
+    }
+
+    /// An account that holds euros from the start.
+    pub fn fund(self, account: &Actor, amount: u64) -> Self {
+        self.fund_token(account, EURO, amount)
+    }
+
+    /// An account that holds a token from the start.
+    pub fn fund_token(self, account: &Actor, token: u32, amount: u64) -> Self {
+        self.fund_key(account.public, token, amount)
+    }
+
+    /// As [`Plan::fund_token`], for an account of which only the key is known.
+    pub fn fund_key(mut self, account: PublicKey, token: u32, amount: u64) -> Self {
+        self.allocations.push(Allocation { account, token, amount });
+        self
+    }
+
+    /// Least first credit of a new account.
+    pub fn minimum_first_credit(mut self, amount: u64) -> Self {
+        self.minimum_first_credit = amount;
+        self
+    }
+
+    /// Sets a flag of `run` and its value, in place of what it was.
+    pub fn flag(mut self, name: &str, value: &str) -> Self {
+        if let Some(at) = self.flags.iter().position(|flag| flag == name) {
+            self.flags[at + 1] = value.to_owned();
+        } else {
+            self.flags.extend([name.to_owned(), value.to_owned()]);
+        }
+        self
+    }
+
+    /// Uses the daemon with fault injection, with this fault.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    pub fn fault(mut self, fault: &str) -> Result<Self> {
+        self.program = Some(binaries::authority_with_faults()?);
+        self.environment.push(("MESHPAY_FAULT".to_owned(), fault.to_owned()));
+        Ok(self)
+    }
+
+    /// Puts the daemons below this directory, and not below a scratch directory.
+    pub fn below(mut self, directory: &Path) -> Self {
+        self.directory = Some(directory.to_path_buf());
+        self
+    }
+
+    /// Makes keys, genesis and journals, but starts nothing.
+    ///
+    /// # Errors
+    /// If a step fails; with what the program said.
+    pub fn prepare(self) -> Result<Committee> {
+        let program = match self.program {
+            Some(program) => program,
+            None => binaries::authority()?,
+        };
+        let scratch = Scratch::new()?;
+        let base = self.directory.clone().unwrap_or_else(|| scratch.path().to_path_buf());
+        let host = own_loopback_address();
+        let mut daemons = Vec::new();
+        let mut members = Vec::new();
+        for place in 0..self.daemons {
+            let directory = base.join(format!("authority-{place}"));
+            let address = SocketAddr::new(host, 7450 + place as u16);
+            let mut daemon =
+                Daemon::new(place, program.clone(), directory, address, SocketAddr::new(host, 9450 + place as u16));
+            daemon.flags.clone_from(&self.flags);
+            daemon.environment.clone_from(&self.environment);
+            let key = parse_key(&finish(daemon.command("init"))?.success()?)?;
+            members.push((key, Some(address)));
+            daemons.push(daemon);
+        }
+        members.extend(self.others.iter().map(|other| (other.key, other.address)));
+        let committee = members.iter().enumerate().map(|(place, (key, address))| MemberEntry {
+            name: format!("authority-{place}"),
+            key: hex::encode(key),
+            weight: 1,
+            address: *address,
+        });
+        let genesis = make_genesis(committee.collect(), &self.allocations, self.minimum_first_credit)?;
+        let (genesis_file, allocations_file) = (base.join("genesis.toml"), base.join("allocations.csv"));
+        std::fs::write(&genesis_file, genesis.text())?;
+        std::fs::write(&allocations_file, allocations_text(&self.allocations))?;
+        for daemon in &daemons {
+            let mut init = daemon.command("init");
+            init.arg("--genesis").arg(&genesis_file).arg("--allocations").arg(&allocations_file).args(&daemon.flags);
+            finish(init)?.success().with_context(|| format!("making the journal of authority {}", daemon.place))?;
+        }
+        let network = Network { rules: genesis.rules()? };
+        Ok(Committee { daemons, network, allocations: self.allocations, genesis_file, scratch })
+    }
+
+    /// Makes the network and starts its daemons.
+    ///
+    /// # Errors
+    /// If a step fails.
+    pub fn start(self) -> Result<Committee> {
+        let mut committee = self.prepare()?;
+        for daemon in &mut committee.daemons {
+            daemon.launch()?;
+        }
+        for daemon in &mut committee.daemons {
+            daemon.wait_until_ready()?;
+        }
+        Ok(committee)
+    }
+}
+
+/// A network with its daemons; all of them are killed when it is dropped.
+pub struct Committee {
+    /// The daemons, by place.
+    pub daemons: Vec<Daemon>,
+    /// What they agree on.
+    pub network: Network,
+    /// What accounts hold at first.
+    pub allocations: Vec<Allocation>,
+    /// The genesis file, which is all that a wallet needs.
+    pub genesis_file: PathBuf,
+    // Last, so that the daemons are dead before their directories go.
+    scratch: Scratch,
+}
+
+impl Committee {
+    /// A client of this network.
+    ///
+    /// # Errors
+    /// If no socket can be had.
+    pub fn client(&self) -> Result<Client> {
+        Client::new(&self.network.rules)
+    }
+
+    /// Room for the test's own files.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Balance and next sequence of an account at an authority.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn account(&self, client: &mut Client, place: usize, account: &PublicKey, token: u32) -> Result<(i128, u64)> {
+        let answer = client.account(self.daemons[place].address, account, token)?;
+        Ok((answer.balance.get(), answer.next_sequence.get()))
+    }
+}
+
+fn make_genesis(members: Vec<MemberEntry>, allocations: &[Allocation], minimum_first_credit: u64) -> Result<Genesis> {
+    let mut tokens: Vec<u32> = allocations.iter().map(|allocation| allocation.token).collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    let tokens = tokens.into_iter().map(|id| (id, format!("T{id}"), 2)).collect();
+    Ok(Genesis::new("end-to-end", 0, minimum_first_credit, tokens, members, allocations)?)
+}
+
+/// A loopback address that nobody else uses: all of 127/8 is local on Linux. So a port that was freed by a killed daemon is still
+/// free when it starts again.
+pub fn own_loopback_address() -> IpAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let process = std::process::id();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let byte = |value: u32| (value % 256) as u8;
+    IpAddr::V4(Ipv4Addr::new(127, 64 + byte(process) % 128, byte(process >> 7), 1 + byte(number) % 254))
+}
