@@ -59,7 +59,8 @@ pub struct JournalConfig {
     pub segment_bytes: u64,
     /// Size of each of the two frame buffers, which bounds what is written and synced at once, a multiple of 4096.
     pub frame_bytes: usize,
-    /// Segments that are kept ready ahead of the one being written: the reserve, and one more.
+    /// Segments that are kept ready ahead of the one being written: one that is next, one that is the reserve, and the last, which is never
+    /// written, since a start on a full disk needs its room. At least two.
     pub segments_ahead: u64,
     /// When no more than this is left in allocated segments, `room` says that only certificates may be appended. None: one segment.
     pub reserve_bytes: Option<u64>,
@@ -81,6 +82,10 @@ impl JournalConfig {
     pub const FRAME_BYTES_MIN: usize = ROTATE_BELOW_BYTES as usize;
     /// Largest frame buffer.
     pub const FRAME_BYTES_MAX: usize = 64 << 20;
+    /// Fewest segments ahead: the next, and the one that is never written.
+    pub const SEGMENTS_AHEAD_MIN: u64 = 2;
+    /// Most segments ahead: a start reads them all.
+    pub const SEGMENTS_AHEAD_MAX: u64 = 64;
     /// Longest spacing of commits: beyond it every wallet would retry before its first answer.
     pub const COMMIT_SPACING_US_MAX: u64 = 20_000;
 
@@ -89,7 +94,7 @@ impl JournalConfig {
         Self {
             segment_bytes: 64 << 20,
             frame_bytes: 4 << 20,
-            segments_ahead: 2,
+            segments_ahead: 3,
             reserve_bytes: None,
             durability: Durability::PowerLoss,
             known_kinds,
@@ -118,8 +123,13 @@ impl JournalConfig {
                 Self::FRAME_BYTES_MIN,
                 Self::FRAME_BYTES_MAX
             )
-        } else if !(1..=64).contains(&self.segments_ahead) {
-            format!("segments_ahead is {}, must be from 1 to 64", self.segments_ahead)
+        } else if !(Self::SEGMENTS_AHEAD_MIN..=Self::SEGMENTS_AHEAD_MAX).contains(&self.segments_ahead) {
+            format!(
+                "segments_ahead is {}, must be from {} to {}",
+                self.segments_ahead,
+                Self::SEGMENTS_AHEAD_MIN,
+                Self::SEGMENTS_AHEAD_MAX
+            )
         } else if self.commit_spacing_us > Self::COMMIT_SPACING_US_MAX {
             format!("commit_spacing_us is {}, must be at most {}", self.commit_spacing_us, Self::COMMIT_SPACING_US_MAX)
         } else {

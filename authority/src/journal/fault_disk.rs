@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const PAGE_BYTES: usize = 4096;
 const SECTOR_BYTES: usize = 512;
+const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
 /// What becomes of unsynced writes when the power goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ impl Content {
             let page = offset / PAGE_BYTES as u64;
             let at = (offset % PAGE_BYTES as u64) as usize;
             let (piece, rest) = bytes.split_at(bytes.len().min(PAGE_BYTES - at));
-            if piece.iter().any(|&byte| byte != 0) || self.pages.contains_key(&page) {
+            if *piece != ZEROS[..piece.len()] || self.pages.contains_key(&page) {
                 let page = self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE_BYTES]));
                 Arc::make_mut(page)[at..at + piece.len()].copy_from_slice(piece);
             }

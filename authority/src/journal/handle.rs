@@ -136,9 +136,10 @@ impl Handle {
         }
     }
 
-    /// Bytes left in allocated segments, those of the reserve included.
+    /// Bytes left in allocated segments, those of the reserve included. The last segment does not count: it is the room for the copy that
+    /// a start makes.
     pub fn bytes_left(&self) -> u64 {
-        self.shared.allocated_end.load(Ordering::Acquire).saturating_sub(self.appended().0)
+        self.shared.usable_end().saturating_sub(self.appended().0)
     }
 
     /// Why the journal stopped for good, if it did. Then the process must exit: nothing appended since becomes durable.
@@ -274,11 +275,17 @@ impl Shared {
     pub fn place_after(&self, end: u64) -> Option<Place> {
         let base = next_base(end, self.segment_bytes);
         let segment_end = (base / self.segment_bytes + 1) * self.segment_bytes;
-        if segment_end > self.allocated_end.load(Ordering::Acquire) {
+        if segment_end > self.usable_end() {
             return None;
         }
         let left = usize::try_from(segment_end - base).unwrap_or(usize::MAX);
         Some(Place { base, capacity: left.min(self.frame_bytes) })
+    }
+
+    /// End of what may be written. One more segment than that is always allocated and never written: when a start copies the segment in
+    /// use, a full disk gives it the room of that one.
+    pub fn usable_end(&self) -> u64 {
+        self.allocated_end.load(Ordering::Acquire).saturating_sub(self.segment_bytes)
     }
 
     /// Gives the frame being filled its place, if it waited for a segment that is there now.

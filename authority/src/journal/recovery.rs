@@ -4,7 +4,7 @@
 //! known to be on the disk; a crash at any point in here leaves a journal that recovers to the same content.
 
 use super::config::{Durability, JournalConfig};
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile, is_full};
 use super::driver::Journal;
 use super::error::JournalError;
 use super::format::{
@@ -96,14 +96,17 @@ pub fn recover(
         live: false,
     };
     let found = scan(&request, apply)?;
-    make_tail_anew(&**disk, identity, &found).map_err(failed())?;
+    let blank = make_tail_anew(&**disk, identity, &found).map_err(failed())?;
 
     let mut open_mark = Mark::open(mark, identity, &last_mark, home, config.durability)?;
     let Recovered { head, chain, .. } = found.recovered;
     open_mark.write(head, chain, false, true).map_err(JournalError::io(format!("writing {}", mark.describe())))?;
 
-    let tail_file = disk.open(&segment_name(found.tail_index)).map_err(failed())?;
     let segment_bytes = found.segment_bytes;
+    let mut segments: BTreeMap<u64, Arc<dyn DiskFile>> = BTreeMap::new();
+    for &index in [found.tail_index].iter().chain(&blank) {
+        segments.insert(index, Arc::from(disk.open(&segment_name(index)).map_err(failed())?));
+    }
     let shared = Arc::new(Shared {
         identity: *identity,
         disk: Arc::clone(disk),
@@ -124,9 +127,9 @@ pub fn recover(
         appended: AtomicU64::new(head.0),
         durable: AtomicU64::new(head.0),
         durable_chain: Mutex::new((head, chain)),
-        allocated_end: AtomicU64::new((found.tail_index + 1) * segment_bytes),
+        allocated_end: AtomicU64::new((found.tail_index + 1 + blank.len() as u64) * segment_bytes),
         disk_full: AtomicBool::new(false),
-        segments: Mutex::new(BTreeMap::from([(found.tail_index, Arc::from(tail_file))])),
+        segments: Mutex::new(segments),
         reading: Mutex::new(Vec::new()),
         waiters: RwLock::new(Vec::new()),
         failure: OnceLock::new(),
@@ -184,16 +187,29 @@ fn refuse_volatile(disk: &dyn Disk, config: &JournalConfig) -> Result<(), Journa
 }
 
 /// Writes the segment of the last frame into a new file and puts that in its place, because the page cache may have shown bytes that the
-/// disk does not hold. What lay ahead goes first, so that there is room for the copy on a full disk too; all of it is empty, or torn.
-fn make_tail_anew(disk: &dyn Disk, identity: &Identity, found: &Scan) -> std::io::Result<()> {
+/// disk does not hold. Returns the segments ahead that may be used as they are: they were synced before they got their names, and read as
+/// zeros now, so nothing was written since.
+fn make_tail_anew(disk: &dyn Disk, identity: &Identity, found: &Scan) -> std::io::Result<Vec<u64>> {
     for name in disk.list()? {
         if name.strip_suffix(UNFINISHED_SUFFIX).is_some_and(|name| segment_index(name).is_some()) {
             disk.remove(&name)?;
         }
     }
-    for &index in found.ahead.iter().rev() {
+    for &index in found.torn.iter().rev() {
         disk.remove(&segment_name(index))?;
     }
-    make_segment(disk, identity, found.tail_index, found.segment_bytes, &found.tail)?;
-    disk.sync_directory()
+    let mut blank = found.blank.clone();
+    let copy = || make_segment(disk, identity, found.tail_index, found.segment_bytes, &found.tail).map(|_| ());
+    match copy() {
+        Err(error) if is_full(&error) && !blank.is_empty() => {
+            // This is what the last segment is kept for.
+            let last = blank.pop().expect("not empty");
+            disk.remove(&segment_name(last))?;
+            disk.sync_directory()?;
+            copy()?;
+        }
+        copied => copied?,
+    }
+    disk.sync_directory()?;
+    Ok(blank)
 }

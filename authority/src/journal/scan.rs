@@ -55,8 +55,10 @@ pub(super) struct Scan {
     pub tail_index: u64,
     /// That segment's frames, whole ones only.
     pub tail: Vec<u8>,
-    /// Segments behind it.
-    pub ahead: Vec<u64>,
+    /// Segments behind it that hold nothing and may be used as they are.
+    pub blank: Vec<u64>,
+    /// Segments behind those, which hold parts of a torn frame, or follow one that does.
+    pub torn: Vec<u64>,
 }
 
 /// Where a scan begins and against what it checks.
@@ -138,13 +140,14 @@ pub(super) fn scan(request: &ScanRequest<'_>, apply: &mut Apply<'_>) -> Result<S
             None => index += 1,
         }
     };
-    let cut = match end {
+    let (cut, first_torn) = match end {
         Some((index, offset)) => {
             let content = if tail_index == index { &tail } else { &segment };
             scanner.judge_end(index, offset, content)?
         }
-        None => None,
+        None => (None, None),
     };
+    let first_torn = first_torn.unwrap_or(last + 1).max(tail_index + 1);
     let head = scanner.head;
     let Some(chain) = scanner.chain else {
         // Nothing but an empty segment is left, and only the one before it tells how the chain goes on.
@@ -179,7 +182,8 @@ pub(super) fn scan(request: &ScanRequest<'_>, apply: &mut Apply<'_>) -> Result<S
         segment_bytes,
         tail_index,
         tail,
-        ahead: (tail_index + 1..=last).collect(),
+        blank: (tail_index + 1..first_torn).collect(),
+        torn: (first_torn..=last).collect(),
     })
 }
 
@@ -215,7 +219,7 @@ impl Scanner<'_> {
         let mut offset = BLOCK_BYTES;
         loop {
             if self.segment_bytes - (offset as u64) < ROTATE_BELOW_BYTES {
-                return match segment[offset..].iter().position(|&byte| byte != 0) {
+                return match first_written(&segment[offset..]) {
                     None => Ok(None),
                     Some(at) => Err(self.damaged(index, offset + at, "bytes stand where nothing is ever written")),
                 };
@@ -301,10 +305,11 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Frames stop at `offset` of segment `index`: is that the end, a torn tail, or damage?
-    fn judge_end(&self, index: u64, offset: u64, content: &[u8]) -> Result<Option<Cut>, JournalError> {
+    /// Frames stop at `offset` of segment `index`: is that the end, a torn tail, or damage? For a torn tail, also the first segment that
+    /// holds some of it.
+    fn judge_end(&self, index: u64, offset: u64, content: &[u8]) -> Result<(Option<Cut>, Option<u64>), JournalError> {
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let torn = content[from..].iter().any(|&byte| byte != 0);
+        let torn = first_written(&content[from..]).is_some();
         let position = Position(index * self.segment_bytes + offset);
         let refuse = |later: Frame| {
             // Without syncs a later frame may have reached the disk before an earlier one did.
@@ -321,17 +326,19 @@ impl Scanner<'_> {
             return refuse(later);
         }
         let mut later = Vec::new();
-        let mut torn_later = false;
+        let mut first_torn = torn.then_some(index);
         for ahead in index + 1..=self.last {
             self.read_segment(ahead, &mut later)?;
             if let Some(later) = self.find_frame(ahead, &later, BLOCK_BYTES) {
                 return refuse(later);
             }
-            torn_later |= later[BLOCK_BYTES..].iter().any(|&byte| byte != 0);
+            if first_torn.is_none() && first_written(&later[BLOCK_BYTES..]).is_some() {
+                first_torn = Some(ahead);
+            }
         }
         if let Some(mark) = self.request.mark
             && position < mark.position
-            && (torn || torn_later)
+            && first_torn.is_some()
         {
             return Err(self.damaged(
                 index,
@@ -339,7 +346,7 @@ impl Scanner<'_> {
                 "it does not match its hash, though the mark says that it was durable",
             ));
         }
-        Ok((torn || torn_later).then(|| Cut { file: place(self.request.disk, index), offset }))
+        Ok((first_torn.map(|_| Cut { file: place(self.request.disk, index), offset }), first_torn))
     }
 
     fn find_frame(&self, index: u64, segment: &[u8], from: usize) -> Option<Frame> {
@@ -352,6 +359,17 @@ impl Scanner<'_> {
     fn damaged(&self, index: u64, offset: usize, why: &'static str) -> JournalError {
         JournalError::Damaged { file: place(self.request.disk, index), offset: offset as u64, why }
     }
+}
+
+/// Index of the first byte that is not zero, by comparison with a block of zeros, which runs at the speed of memory.
+fn first_written(bytes: &[u8]) -> Option<usize> {
+    const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+    bytes.chunks(BLOCK_BYTES).enumerate().find_map(|(i, block)| {
+        if *block == ZEROS[..block.len()] {
+            return None;
+        }
+        block.iter().position(|&byte| byte != 0).map(|at| i * BLOCK_BYTES + at)
+    })
 }
 
 fn place(disk: &dyn Disk, index: u64) -> String {
