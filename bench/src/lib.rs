@@ -1,4 +1,22 @@
 //! The load generator, its reports, and the ground they stand on: a measured link and CPU accounting.
+//!
+//! | folder | what |
+//! |---|---|
+//! | `workload` | who pays whom: accounts, a uniform mix or a recorded trace, and batches of payments signed beforehand |
+//! | `generator` | the open loop: sends at intended times, checks every answer, repeats what was lost, keeps the figures |
+//! | `null_server` | answers with packets of the right size and nothing else: what the generator itself can do |
+//! | `daemons` | the authorities as processes: directories, start, stop, audit |
+//! | `scenario` | the runs: `single` and `committee`, and the search for the highest rate |
+//! | `report` | text, JSON, HdrHistogram file and plot |
+//! | `link`, `cpu`, `machine` | the ground: veth or loopback, who used a core, what this machine is |
+//!
+//! What always holds: a payment's latency counts from the time at which it was *meant* to be sent, whatever kept the
+//! generator from sending it (no coordinated omission); answers are compared with bytes computed beforehand; and no
+//! figure is reported as good unless the journals were audited after the run.
 
 pub mod cpu;
+pub mod generator;
+pub mod interrupt;
 pub mod link;
+pub mod null_server;
+pub mod workload;
