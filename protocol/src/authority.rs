@@ -7,8 +7,8 @@ use meshpay_wire::{CertificateView, Digest, RefusalCode, SignedOrder, Vote, orde
 
 use crate::{
     Accounts, CertificateDecision, CertificateScreen, OrderDecision, PendingCertificate, PendingOrder, Refusal, Rules,
-    Signatures, VerifiedCertificate, VerifiedOrder, apply, decide_certificate, decide_order, screen_certificate,
-    screen_order, verify_certificates, verify_orders,
+    Signatures, VerifiedCertificate, VerifiedOrder, apply, decide_certificate, decide_order, order::RETRY_LATER_MS,
+    screen_certificate, screen_order, verify_certificates, verify_orders,
 };
 
 /// An authority without network and disk.
@@ -68,7 +68,7 @@ impl<A: Accounts, S: Signatures> Authority<A, S> {
             OrderDecision::Lock => {
                 self.position += 1;
                 apply::lock(&mut self.accounts, verified.order(), verified.digest(), self.position)
-                    .map_err(|_| Refusal::new(RefusalCode::RetryLater))?;
+                    .map_err(|_| Refusal::new(RefusalCode::RetryLater).value(RETRY_LATER_MS))?;
             }
             OrderDecision::VoteAgain(_) => {}
             OrderDecision::Conflict | OrderDecision::ExecutedBefore => return Err(Refusal::new(RefusalCode::Conflict)),
@@ -110,10 +110,19 @@ impl<A: Accounts, S: Signatures> Authority<A, S> {
             CertificateDecision::Execute => {
                 self.position += 1;
                 let order = &verified.certificate().head.order;
-                let full = |_| Refusal::new(RefusalCode::RetryLater);
-                apply::debit(&mut self.accounts, order, verified.digest(), self.position).map_err(full)?;
                 let body = &order.body;
                 let (token, amount) = (body.token.get(), body.amount.get());
+                let full = |_| Refusal::new(RefusalCode::RetryLater).value(RETRY_LATER_MS);
+                // Room for the credit is made sure of before the debit, so that a full table loses no money between them.
+                let needs_slot = self.accounts.balance_slot(&body.recipient, token).is_none();
+                if needs_slot {
+                    self.accounts.reserve(&body.recipient).map_err(full)?;
+                }
+                let debited = apply::debit(&mut self.accounts, order, verified.digest(), self.position);
+                if needs_slot {
+                    self.accounts.release_reserved(&body.recipient);
+                }
+                debited.map_err(full)?;
                 apply::credit(&mut self.accounts, &body.recipient, token, amount, Some(self.position)).map_err(full)?;
                 Ok(Applied::Now(verified.digest()))
             }

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Accounts, Committee, CommitteeError, Member, Rules, TableFull, Token, apply};
 
+/// Most tokens of a genesis: its canonical form counts them in one byte.
+pub const TOKENS_MAX: usize = 255;
+
 /// A genesis as its file says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -174,6 +177,9 @@ impl Genesis {
                 Ok(Member { name: entry.name.clone(), key, weight: entry.weight })
             })
             .collect::<Result<Vec<_>, GenesisError>>()?;
+        if let Some(surplus) = self.token.get(TOKENS_MAX) {
+            return Err(GenesisError::Token(surplus.id, "a genesis has at most 255 tokens"));
+        }
         let mut ids = HashSet::new();
         for token in &self.token {
             if !ids.insert(token.id) {

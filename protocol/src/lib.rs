@@ -40,7 +40,7 @@ mod state_digest;
 pub use account::{Account, Accounts, MemoryAccounts, SlotIndex, SlotName, TableFull};
 pub use authority::{Applied, Authority};
 pub use certificate::{
-    CertificateDecision, CertificateScreen, PendingCertificate, VerifiedCertificate, decide_certificate,
+    CertificateDecision, CertificateScreen, PendingCertificate, VerifiedCertificate, check_signers, decide_certificate,
     screen_certificate, verify_certificates,
 };
 pub use committee::{Committee, CommitteeError, Member};
