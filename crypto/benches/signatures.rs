@@ -1,0 +1,159 @@
+//! Microseconds per signature, beside the libraries that a reader would otherwise reach for, in one run.
+//!
+//! Throughput is counted in signatures, so criterion's `elem/s` is signatures a second on one core. Messages are 32-byte digests.
+//! Clients' checks have a key each; known keys are those of a committee, mixed as a burst of certificates mixes them.
+#![allow(missing_docs)] // criterion's macros make public items
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use meshpay_crypto::{Check, KnownCheck, KnownKey, Message, Signature, SigningKey, portable};
+use rand_chacha::rand_core::SeedableRng;
+use std::hint::black_box;
+use std::time::Duration;
+
+const SIZES: [usize; 4] = [1, 8, 64, 256];
+
+/// A deterministic 32 bytes.
+fn digest(tag: u8, index: usize) -> Message {
+    let mut digest = [[0; 32]];
+    portable::digest_many(&[&[tag, index as u8, (index >> 8) as u8]], &mut digest);
+    digest[0]
+}
+
+struct Signed {
+    key: [u8; 32],
+    message: Message,
+    signature: Signature,
+}
+
+/// Signatures by `signers` keys in turn.
+fn signed(count: usize, signers: usize) -> Vec<Signed> {
+    (0..count)
+        .map(|i| {
+            let key = SigningKey::from_seed(&digest(1, i % signers));
+            let message = digest(2, i);
+            Signed { key: key.public_key(), message, signature: key.sign(&message) }
+        })
+        .collect()
+}
+
+fn verify_many(c: &mut Criterion) {
+    let signed = signed(256, 256);
+    let checks: Vec<Check<'_>> =
+        signed.iter().map(|s| Check { key: &s.key, message: &s.message, signature: &s.signature }).collect();
+    let mut group = c.benchmark_group("verify_many");
+    for size in SIZES {
+        group.throughput(Throughput::Elements(size as u64));
+        let mut valid = [false; 256];
+        group.bench_function(BenchmarkId::new(meshpay_crypto::implementation(), size), |b| {
+            b.iter(|| meshpay_crypto::verify_many(black_box(&checks[..size]), &mut valid[..size]));
+        });
+        group.bench_function(BenchmarkId::new("portable path", size), |b| {
+            b.iter(|| portable::verify_many(black_box(&checks[..size]), &mut valid[..size]));
+        });
+    }
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("ed25519-dalek verify/1", |b| {
+        use ed25519_dalek::Verifier;
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&signed[0].key).expect("a key");
+        let signature = ed25519_dalek::Signature::from_bytes(&signed[0].signature);
+        b.iter(|| black_box(&key).verify(&signed[0].message, &signature).expect("valid"));
+    });
+    group.bench_function("ed25519-zebra verify/1", |b| {
+        let signature = ed25519_zebra::Signature::from(signed[0].signature);
+        b.iter(|| {
+            let key = ed25519_zebra::VerificationKey::try_from(black_box(signed[0].key)).expect("a key");
+            key.verify(&signature, &signed[0].message).expect("valid");
+        });
+    });
+    group.throughput(Throughput::Elements(64));
+    group.bench_function("ed25519-zebra batch (all or none)/64", |b| {
+        b.iter_batched(
+            || {
+                let mut batch = ed25519_zebra::batch::Verifier::new();
+                for s in &signed[..64] {
+                    let key = ed25519_zebra::VerificationKeyBytes::from(s.key);
+                    batch.queue((key, ed25519_zebra::Signature::from(s.signature), &s.message));
+                }
+                batch
+            },
+            |batch| batch.verify(rand_chacha::ChaCha8Rng::seed_from_u64(1)).expect("valid"),
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+fn verify_many_known_keys(c: &mut Criterion) {
+    let mut group = c.benchmark_group("verify_many_known_keys");
+    for committee in [1, 3, 19] {
+        let signed = signed(256, committee);
+        let keys: Vec<KnownKey> =
+            signed[..committee].iter().map(|s| KnownKey::new(&s.key).expect("an honest key")).collect();
+        let checks: Vec<KnownCheck<'_>> = signed
+            .iter()
+            .enumerate()
+            .map(|(i, s)| KnownCheck { key: &keys[i % committee], message: &s.message, signature: &s.signature })
+            .collect();
+        for size in SIZES {
+            group.throughput(Throughput::Elements(size as u64));
+            let mut valid = [false; 256];
+            let id = |path: &str| BenchmarkId::new(format!("{path}, {committee} keys"), size);
+            group.bench_function(id(meshpay_crypto::implementation()), |b| {
+                b.iter(|| meshpay_crypto::verify_many_known_keys(black_box(&checks[..size]), &mut valid[..size]));
+            });
+            group.bench_function(id("portable path"), |b| {
+                b.iter(|| portable::verify_many_known_keys(black_box(&checks[..size]), &mut valid[..size]));
+            });
+        }
+    }
+    group.finish();
+}
+
+fn sign_many(c: &mut Criterion) {
+    let key = SigningKey::from_seed(&digest(1, 0));
+    let messages: Vec<Message> = (0..256).map(|i| digest(2, i)).collect();
+    let mut group = c.benchmark_group("sign_many");
+    for size in SIZES {
+        group.throughput(Throughput::Elements(size as u64));
+        let mut signatures = [[0; 64]; 256];
+        group.bench_function(BenchmarkId::new(meshpay_crypto::implementation(), size), |b| {
+            b.iter(|| meshpay_crypto::sign_many(&key, black_box(&messages[..size]), &mut signatures[..size]));
+        });
+    }
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("ed25519-dalek sign/1", |b| {
+        use ed25519_dalek::Signer;
+        let key = ed25519_dalek::SigningKey::from_bytes(&digest(1, 0));
+        b.iter(|| key.sign(black_box(&messages[0])));
+    });
+    group.finish();
+}
+
+fn digest_many(c: &mut Criterion) {
+    let mut group = c.benchmark_group("digest_many");
+    for length in [100, 220, 500] {
+        let inputs = vec![vec![7; length]; 64];
+        let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        let mut digests = [[0; 32]; 64];
+        group.throughput(Throughput::Elements(64));
+        group.bench_function(BenchmarkId::new(meshpay_crypto::implementation(), length), |b| {
+            b.iter(|| meshpay_crypto::digest_many(black_box(&inputs), &mut digests));
+        });
+        group.bench_function(BenchmarkId::new("portable path", length), |b| {
+            b.iter(|| portable::digest_many(black_box(&inputs), &mut digests));
+        });
+    }
+    group.finish();
+}
+
+fn known_key(c: &mut Criterion) {
+    let key = SigningKey::from_seed(&digest(1, 0)).public_key();
+    c.bench_function("KnownKey::new", |b| b.iter(|| KnownKey::new(black_box(&key)).expect("an honest key")));
+}
+
+criterion_group! {
+    name = signatures;
+    config = Criterion::default().warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
+    targets = verify_many, verify_many_known_keys, sign_many, digest_many, known_key
+}
+criterion_main!(signatures);
