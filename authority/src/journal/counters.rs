@@ -30,6 +30,13 @@ macro_rules! counters {
         /// Counters of a journal since its start.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct JournalCounters { $($(#[doc = $doc])+ pub $name: u64),+ }
+
+        impl JournalCounters {
+            /// Names and values, for a metrics page.
+            pub fn entries(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name)),+]
+            }
+        }
     };
 }
 

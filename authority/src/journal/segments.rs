@@ -8,7 +8,7 @@ use zerocopy::IntoBytes;
 /// Zeros are written in pieces of this size.
 const ZERO_PIECE_BYTES: usize = 1 << 20;
 /// After so many bytes of zeros they are synced, so that a commit never waits behind a whole segment of them.
-const ZERO_SYNC_BYTES: u64 = 4 << 20;
+const ZERO_SYNC_BYTES: u64 = 1 << 20;
 
 /// Makes segment `index` holding `frames` (what follows the header) and zeros up to its full size, synced, in place of any file of its
 /// name. The caller syncs the directory. On failure nothing of it remains, if the disk still lets itself be cleaned.

@@ -1,0 +1,341 @@
+//! The live table: slots in the image's mapping, and a fingerprint per slot by which they are found.
+//!
+//! What always holds:
+//! - a slot is read and written through the one [`WorkerAccounts`] that owns its shard; [`AccountTable::split`] makes each
+//!   shard the property of exactly one;
+//! - other workers see fingerprints only, which are atomic: enough to know whether an account exists and to set room aside;
+//! - a slot once taken is never given up, so probing may stop at the first empty fingerprint.
+
+use std::hash::Hasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use meshpay_protocol::account::{SLOT_LENGTH, shard_of, slot_kind};
+use meshpay_protocol::{Account, Accounts, SlotIndex, SlotName, TableFull};
+use meshpay_wire::{PublicKey, SHARDS};
+use siphasher::sip::SipHasher13;
+use zerocopy::FromBytes;
+
+use super::{Image, Layout};
+
+/// The whole table, before it is split among workers and after they have stopped.
+pub struct AccountTable {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    image: Image,
+    layout: Layout,
+    /// Keyed hash of the slot's name, 0 for an empty slot. The key is secret, so nobody can grind keys that collide.
+    fingerprints: Box<[AtomicU64]>,
+    /// Slots taken or set aside, per shard.
+    used: Box<[AtomicU32]>,
+    hash_key: [u8; 16],
+}
+
+impl AccountTable {
+    /// Takes an image and finds what is in it. `hash_key` is 16 random bytes.
+    ///
+    /// Slots may hold any bytes if the image was not stamped; the caller then has cleared it before.
+    pub fn new(image: Image, hash_key: [u8; 16]) -> Self {
+        let layout = image.layout();
+        let fingerprints = (0..layout.slots()).map(|_| AtomicU64::new(0)).collect();
+        let used = (0..SHARDS).map(|_| AtomicU32::new(0)).collect();
+        let shared = Shared { image, layout, fingerprints, used, hash_key };
+        let table = Self { shared: Arc::new(shared) };
+        for at in 0..layout.slots() {
+            let slot = table.slot_at(at);
+            if slot.kind != slot_kind::EMPTY {
+                let name = name_of(slot);
+                table.shared.fingerprints[at].store(table.shared.fingerprint(name), Ordering::Relaxed);
+                table.shared.used[at / layout.region_slots].fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        table
+    }
+
+    /// Divides the table among workers: shard s goes to worker s modulo `workers`. Returns nothing if views made earlier still live.
+    pub fn split(&mut self, workers: usize) -> Option<Vec<WorkerAccounts>> {
+        if Arc::strong_count(&self.shared) != 1 || workers == 0 {
+            return None;
+        }
+        Some((0..workers).map(|worker| WorkerAccounts { shared: Arc::clone(&self.shared), worker, workers }).collect())
+    }
+
+    /// The one view that owns every shard, for recovery. Returns nothing if views made earlier still live.
+    pub fn whole(&mut self) -> Option<WorkerAccounts> {
+        self.split(1).and_then(|mut views| views.pop())
+    }
+
+    /// All taken slots. Returns nothing while views live.
+    pub fn slots(&mut self) -> Option<impl Iterator<Item = &Account> + '_> {
+        if Arc::strong_count(&self.shared) != 1 {
+            return None;
+        }
+        Some((0..self.shared.layout.slots()).map(|at| self.slot_at(at)).filter(|slot| slot.kind != slot_kind::EMPTY))
+    }
+
+    /// The image, for stamping. Returns nothing while views live.
+    pub fn image_mut(&mut self) -> Option<&mut Image> {
+        Arc::get_mut(&mut self.shared).map(|shared| &mut shared.image)
+    }
+
+    /// Slots taken in all shards.
+    pub fn used(&self) -> u64 {
+        self.shared.used_slots()
+    }
+
+    /// Counts for metrics that may be read while workers run.
+    pub fn gauge(&self) -> TableGauge {
+        TableGauge { shared: Arc::clone(&self.shared) }
+    }
+
+    fn slot_at(&self, at: SlotIndex) -> &Account {
+        // SAFETY: only called with no view alive (checked by strong_count in the callers that hand out slots, and in `new` because
+        // none was made yet), so nobody writes to the mapping.
+        let bytes = unsafe { self.shared.image.slot_bytes(at) };
+        account(bytes)
+    }
+}
+
+/// How full the table is; holds no claim on slots, but keeps the table alive.
+#[derive(Clone)]
+pub struct TableGauge {
+    shared: Arc<Shared>,
+}
+
+impl TableGauge {
+    /// Slots taken or set aside.
+    pub fn used(&self) -> u64 {
+        self.shared.used_slots()
+    }
+
+    /// Slots that there are.
+    pub fn slots(&self) -> u64 {
+        self.shared.layout.slots() as u64
+    }
+}
+
+impl Shared {
+    fn used_slots(&self) -> u64 {
+        self.used.iter().map(|used| u64::from(used.load(Ordering::Relaxed))).sum()
+    }
+
+    fn fingerprint(&self, name: SlotName<'_>) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.hash_key);
+        hasher.write(name.key);
+        if let Some(token) = name.further_token {
+            hasher.write_u32(token);
+        }
+        hasher.finish().max(1)
+    }
+
+    /// Finds the slot with this fingerprint, or the empty slot where it would go. Returns nothing in a region without either.
+    fn probe(&self, shard: usize, fingerprint: u64) -> Option<Probe> {
+        let slots = self.layout.region_slots;
+        let region = &self.fingerprints[shard * slots..(shard + 1) * slots];
+        let start = ((u128::from(fingerprint) * slots as u128) >> 64) as usize;
+        for step in 0..slots {
+            let at = if start + step < slots { start + step } else { start + step - slots };
+            match region[at].load(Ordering::Acquire) {
+                0 => return Some(Probe::Empty(shard * slots + at)),
+                found if found == fingerprint => return Some(Probe::Found(shard * slots + at)),
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+enum Probe {
+    Found(SlotIndex),
+    Empty(SlotIndex),
+}
+
+/// One worker's view of the table.
+pub struct WorkerAccounts {
+    shared: Arc<Shared>,
+    worker: usize,
+    workers: usize,
+}
+
+impl WorkerAccounts {
+    fn check_owned(&self, at: SlotIndex) {
+        let shard = at / self.shared.layout.region_slots;
+        assert!(shard < SHARDS && shard % self.workers == self.worker, "slot {at} belongs to another worker");
+    }
+}
+
+impl Accounts for WorkerAccounts {
+    fn owns(&self, key: &PublicKey) -> bool {
+        shard_of(key) % self.workers == self.worker
+    }
+
+    fn exists(&self, key: &PublicKey) -> bool {
+        let fingerprint = self.shared.fingerprint(SlotName::account(key));
+        matches!(self.shared.probe(shard_of(key), fingerprint), Some(Probe::Found(_)))
+    }
+
+    fn find(&self, name: SlotName<'_>) -> Option<SlotIndex> {
+        debug_assert!(self.owns(name.key));
+        let Some(Probe::Found(at)) = self.shared.probe(shard_of(name.key), self.shared.fingerprint(name)) else {
+            return None;
+        };
+        // Two names with one 64-bit fingerprint under a secret key do not happen in a table of 2^24; if they did, the second
+        // account would not be found, never confused with the first.
+        self.slot(at).is(name).then_some(at)
+    }
+
+    fn slot(&self, at: SlotIndex) -> &Account {
+        self.check_owned(at);
+        // SAFETY: this view alone reaches the slots of its shards, `split` sees to that, and `&self` excludes its own writes.
+        account(unsafe { self.shared.image.slot_bytes(at) })
+    }
+
+    fn slot_mut(&mut self, at: SlotIndex) -> &mut Account {
+        self.check_owned(at);
+        // SAFETY: as for `slot`, and `&mut self` excludes this view's own reads.
+        account_mut(unsafe { self.shared.image.slot_bytes_mut(at) })
+    }
+
+    fn insert(&mut self, name: SlotName<'_>) -> Result<SlotIndex, TableFull> {
+        let shard = shard_of(name.key);
+        let fingerprint = self.shared.fingerprint(name);
+        if self.shared.used[shard].load(Ordering::Relaxed) as usize >= self.shared.layout.region_slots - 1 {
+            return Err(TableFull);
+        }
+        let Some(Probe::Empty(at)) = self.shared.probe(shard, fingerprint) else {
+            return Err(TableFull);
+        };
+        *self.slot_mut(at) = Account::empty(name);
+        self.shared.used[shard].fetch_add(1, Ordering::Relaxed);
+        self.shared.fingerprints[at].store(fingerprint, Ordering::Release);
+        Ok(at)
+    }
+
+    fn room_for_vote(&self, recipient: &PublicKey) -> bool {
+        let used = self.shared.used[shard_of(recipient)].load(Ordering::Relaxed) as usize;
+        used < self.shared.layout.vote_limit()
+    }
+
+    fn reserve(&mut self, recipient: &PublicKey) -> Result<(), TableFull> {
+        let used = &self.shared.used[shard_of(recipient)];
+        if used.fetch_add(1, Ordering::Relaxed) as usize >= self.shared.layout.certificate_limit() {
+            used.fetch_sub(1, Ordering::Relaxed);
+            return Err(TableFull);
+        }
+        Ok(())
+    }
+
+    fn release_reserved(&mut self, recipient: &PublicKey) {
+        self.shared.used[shard_of(recipient)].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn name_of(slot: &Account) -> SlotName<'_> {
+    match slot.kind {
+        slot_kind::BALANCE => SlotName::further(&slot.key, slot.token.get()),
+        _ => SlotName::account(&slot.key),
+    }
+}
+
+fn account(bytes: &[u8; SLOT_LENGTH]) -> &Account {
+    zerocopy::transmute_ref!(bytes)
+}
+
+fn account_mut(bytes: &mut [u8; SLOT_LENGTH]) -> &mut Account {
+    match Account::mut_from_bytes(bytes) {
+        Ok(account) => account,
+        Err(_) => unreachable!("an account is {SLOT_LENGTH} bytes without alignment"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(capacity: u64) -> AccountTable {
+        AccountTable::new(Image::in_memory(Layout::for_capacity(capacity)).unwrap(), [7; 16])
+    }
+
+    fn key(n: u32) -> PublicKey {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(&n.to_le_bytes());
+        key
+    }
+
+    #[test]
+    fn finds_what_was_inserted_and_nothing_else() {
+        let mut table = table(10_000);
+        let mut view = table.whole().unwrap();
+        for n in 0..10_000 {
+            let at = view.account_or_insert(&key(n), n % 3).unwrap();
+            view.slot_mut(at).balance = i128::from(n).into();
+        }
+        for n in 0..10_000 {
+            assert_eq!(view.balance(&key(n), n % 3), i128::from(n));
+            assert!(view.exists(&key(n)));
+        }
+        assert!(!view.exists(&key(10_000)) && view.account(&key(10_000)).is_none());
+        assert!(table.slots().is_none(), "no slots are handed out while a view lives");
+        drop(view);
+        assert_eq!(table.slots().unwrap().count(), 10_000);
+    }
+
+    #[test]
+    fn further_tokens_have_slots_of_their_own() {
+        let mut table = table(1_000);
+        let mut view = table.whole().unwrap();
+        for token in 1..20 {
+            let at = view.balance_slot_or_insert(&key(5), token).unwrap();
+            view.slot_mut(at).balance = i128::from(token * 10).into();
+        }
+        for token in 1..20 {
+            assert_eq!(view.balance(&key(5), token), i128::from(token * 10));
+        }
+        assert_eq!(view.balance(&key(5), 99), 0);
+    }
+
+    #[test]
+    fn a_full_region_refuses_votes_first_then_certificates_and_never_loops() {
+        let mut table = table(0);
+        let mut view = table.whole().unwrap();
+        let in_shard_0 = |n: u32| {
+            let mut key = [0; 32];
+            key[4..8].copy_from_slice(&n.to_le_bytes());
+            key
+        };
+        let (mut n, mut votes_ended_at) = (0, None);
+        while view.reserve(&in_shard_0(n)).is_ok() {
+            view.release_reserved(&in_shard_0(n));
+            if !view.room_for_vote(&in_shard_0(n)) {
+                votes_ended_at.get_or_insert(n);
+            }
+            view.insert(SlotName::account(&in_shard_0(n))).unwrap();
+            n += 1;
+        }
+        let layout = Layout::for_capacity(0);
+        assert_eq!(votes_ended_at, Some(layout.vote_limit() as u32));
+        assert_eq!(n as usize, layout.certificate_limit());
+        assert!(view.account(&in_shard_0(n)).is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "belongs to another worker")]
+    fn a_slot_of_another_worker_cannot_be_touched() {
+        let mut table = table(1_000);
+        let mut views = table.split(2).unwrap();
+        let at = views[1].insert(SlotName::account(&key(1))).unwrap();
+        let _ = views[0].slot(at);
+    }
+
+    #[test]
+    fn another_worker_sees_that_an_account_exists() {
+        let mut table = table(1_000);
+        let mut views = table.split(2).unwrap();
+        assert!(!views[0].exists(&key(1)));
+        views[1].insert(SlotName::account(&key(1))).unwrap();
+        assert!(views[0].exists(&key(1)));
+        assert!(table.split(2).is_none(), "a shard cannot be given out twice");
+    }
+}

@@ -1,0 +1,268 @@
+//! The stages that answer: queries are turned into answers here, and answers that may leave are composed and sent.
+
+use meshpay_net::PacketPort;
+use meshpay_protocol::{Accounts, Refusal, Signatures};
+use meshpay_wire::{
+    AccountAnswer, DATAGRAM_MAX, DIRECTION_DEBIT, Executed, ExecutionStatus, Message, PublicKey, RefusalCode,
+    SignedOrder, Vote, account_answer, account_flags, certificate_answer, certificate_answer_length,
+    confirmation_response, refusal, transfer_response,
+};
+use zerocopy::FromZeros;
+use zerocopy::little_endian::U64;
+
+use super::counters::WorkerCounters;
+use super::history::{Found, RECORD_MAX, find_credit, find_debit, find_lock};
+use super::ports::{Clock, Journal, ReadRefused};
+use super::replies::{Answer, Reply};
+use super::worker::{Fatal, Voting, Worker, push};
+
+/// Answers of one turn that may search the journal; beyond, they are dropped and the client asks again.
+const SEARCHES_PER_TURN: usize = 64;
+
+impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
+    /// Turns the taken queries into answers.
+    pub(super) fn answer_queries(&mut self, taken: &[u32], now_ns: u64) {
+        let Self { accounts, journal, voting, counters, queries, replies, .. } = self;
+        for &at in taken {
+            let (bytes, peer, bundled) = queries.message(at);
+            let (header, answer) = match Message::decode(bytes) {
+                Ok((Message::AccountQuery(header, query), _)) => {
+                    counters.totals.account_queries.add(1);
+                    (header, account(accounts, voting, &header.account, query.token.get()))
+                }
+                Ok((Message::CertificateQuery(header, query), _)) => {
+                    counters.totals.certificate_queries.add(1);
+                    let debit = query.direction == DIRECTION_DEBIT;
+                    let answer =
+                        certificate(accounts, &header.account, debit, header.sequence.get(), query.locator.get());
+                    (header, answer)
+                }
+                _ => continue,
+            };
+            push(replies, journal, counters, header, peer, bundled, answer, now_ns);
+        }
+    }
+
+    /// Sends the answers whose turn has come: the journal is durable through all that they could have seen.
+    pub(super) fn release(
+        &mut self,
+        port: &mut impl PacketPort,
+        clock: &impl Clock,
+        now_ms: u64,
+    ) -> Result<usize, Fatal> {
+        let Self { place, journal, voting, token_key, counters, replies, outgoing, record, .. } = self;
+        let durable = journal.durable();
+        if replies.peek_durable(durable).is_none() {
+            return Ok(0);
+        }
+        let started_ns = clock.monotonic_ns();
+        let (mut released, mut searches) = (0, 0);
+        while let Some(first) = replies.peek_durable(durable).copied() {
+            let mut length = 0;
+            let mut next = Some(first);
+            // Answers to one bundle share a datagram, as far as they fit.
+            while let Some(reply) = next {
+                let room = DATAGRAM_MAX - length;
+                if usize::from(reply.request.length.get()) > room && length > 0 {
+                    break;
+                }
+                let token = token_key.token(&reply.peer.address, now_ms);
+                let mut scratch = Compose { place: *place, journal, voting, counters, record, searches: &mut searches };
+                length += scratch.compose(&reply, token, &mut outgoing[length..]);
+                counters.durable_wait.record_ns(started_ns.saturating_sub(reply.queued_ns));
+                replies.pop();
+                released += 1;
+                next = replies
+                    .peek_durable(durable)
+                    .filter(|next| first.bundled && next.bundled && next.peer == first.peer)
+                    .copied();
+            }
+            if length > 0 && !port.queue(&first.peer, &[&outgoing[..length]]) {
+                counters.totals.answers_sent.add(port.flush()?.sent as u64);
+                // An empty transmit burst takes a datagram of this size.
+                let _ = port.queue(&first.peer, &[&outgoing[..length]]);
+            }
+        }
+        counters.totals.answers_sent.add(port.flush()?.sent as u64);
+        counters.reply.record_ns(clock.monotonic_ns() - started_ns);
+        Ok(released)
+    }
+}
+
+fn account(accounts: &impl Accounts, voting: &Voting, key: &PublicKey, token: u32) -> Answer {
+    let mut answer = AccountAnswer::new_zeroed();
+    let mut flags = if voting.stopped().is_some() { account_flags::NOT_VOTING } else { 0 };
+    let mut lock_position = 0;
+    answer.token = token.into();
+    if let Some(account) = accounts.account(key) {
+        flags |= account_flags::KNOWN;
+        let balance = accounts.balance(key, token);
+        if balance < 0 {
+            flags |= account_flags::OWING;
+        }
+        if account.is_locked() {
+            flags |= account_flags::LOCKED;
+            lock_position = account.lock_position.get();
+        }
+        answer.balance = balance.into();
+        answer.next_sequence = account.next_sequence;
+        answer.last_executed = account.last_executed;
+        answer.debit_locator = account.debit_heads[0];
+        answer.credit_locator = account.credit_head;
+    }
+    answer.flags = flags.into();
+    Answer::Account { answer, lock_position }
+}
+
+fn certificate(accounts: &impl Accounts, key: &PublicKey, debit: bool, sequence: u64, locator: u64) -> Answer {
+    let not_found = |next: u64| Answer::Refused(Refusal::new(RefusalCode::NotFound).sequence(next));
+    let Some(account) = accounts.account(key) else { return not_found(0) };
+    let next = account.next_sequence.get();
+    if debit {
+        if sequence >= next {
+            return not_found(next);
+        }
+        return Answer::Debit {
+            sequence,
+            next_sequence: next,
+            debit_heads: account.debit_heads.map(|head| head.get()),
+        };
+    }
+    match (locator, account.credit_head.get()) {
+        (0, 0) => not_found(next),
+        (0, newest) => Answer::Credit { locator: newest },
+        (locator, _) => Answer::Credit { locator },
+    }
+}
+
+/// Writes one answer's bytes, reading the journal where the answer needs it.
+struct Compose<'a, J> {
+    place: usize,
+    journal: &'a mut J,
+    voting: &'a Voting,
+    counters: &'a WorkerCounters,
+    record: &'a mut [u8; RECORD_MAX],
+    searches: &'a mut usize,
+}
+
+impl<J: Journal> Compose<'_, J> {
+    /// Returns the length written; 0 where nothing is sent.
+    fn compose(&mut self, reply: &Reply, token: [u8; 8], to: &mut [u8]) -> usize {
+        let request = &reply.request;
+        match &reply.answer {
+            Answer::Vote { order, signature } => {
+                // Voting may have stopped after this vote was decided: a key in doubt signs nothing that leaves.
+                if self.voting.stopped().is_some() {
+                    self.counters.totals.votes_withheld.add(1);
+                    return self.refuse(reply, token, to, Refusal::new(RefusalCode::NotVoting));
+                }
+                let authority = self.place as u8;
+                let vote = Vote { authority, reserved: [0; 3], order: *order, signature: *signature };
+                transfer_response(to, request, token, &vote)
+            }
+            Answer::Executed(executed) => confirmation_response(to, request, token, executed),
+            Answer::Refused(body) => self.refuse(reply, token, to, *body),
+            Answer::Conflict { refusal: body, lock_position } => {
+                match find_lock(self.journal, *lock_position, self.record) {
+                    Ok(locked) => refusal(to, request, token, &body.body(), Some(&locked)),
+                    Err(error) => self.unreadable(reply, token, to, error),
+                }
+            }
+            Answer::Account { answer, lock_position } => {
+                let mut answer = *answer;
+                if *lock_position != 0 {
+                    // An archived lock cannot be shown; its flag stays, with an empty order.
+                    answer.locked =
+                        find_lock(self.journal, *lock_position, self.record).unwrap_or(SignedOrder::new_zeroed());
+                }
+                account_answer(to, request, token, &answer)
+            }
+            Answer::ExecutedLongAgo { sequence, next_sequence, debit_heads } => {
+                if !self.may_search() {
+                    return 0;
+                }
+                let account = request.account;
+                let found = find_debit(self.journal, &account, *sequence, *next_sequence, *debit_heads, self.record);
+                match found.map(|found| found.head.digest) {
+                    Ok(order) => {
+                        let status = ExecutionStatus::Before as u8;
+                        let next_sequence = U64::new(*next_sequence);
+                        confirmation_response(
+                            to,
+                            request,
+                            token,
+                            &Executed { order, next_sequence, status, reserved: [0; 7] },
+                        )
+                    }
+                    Err(error) => self.unreadable(reply, token, to, error),
+                }
+            }
+            Answer::Debit { sequence, next_sequence, debit_heads } => {
+                if !self.may_search() {
+                    return 0;
+                }
+                let account = request.account;
+                let found = find_debit(self.journal, &account, *sequence, *next_sequence, *debit_heads, self.record);
+                let written = found.map(|found| certificate_or_length(&found, reply, token, to));
+                self.finish(reply, token, to, written)
+            }
+            Answer::Credit { locator } => {
+                if !self.may_search() {
+                    return 0;
+                }
+                let found = find_credit(self.journal, &request.account, *locator, self.record);
+                let written = found.map(|found| certificate_or_length(&found, reply, token, to));
+                self.finish(reply, token, to, written)
+            }
+        }
+    }
+
+    fn may_search(&mut self) -> bool {
+        *self.searches += 1;
+        let may = *self.searches <= SEARCHES_PER_TURN;
+        if !may {
+            self.counters.totals.dropped_history_budget.add(1);
+        }
+        may
+    }
+
+    fn finish(
+        &mut self,
+        reply: &Reply,
+        token: [u8; 8],
+        to: &mut [u8],
+        written: Result<Result<usize, usize>, ReadRefused>,
+    ) -> usize {
+        match written {
+            Ok(Ok(length)) => length,
+            Ok(Err(needed)) => {
+                let too_short = Refusal::new(RefusalCode::RequestTooShort).value(needed as u32);
+                self.counters.refused(too_short.code);
+                self.refuse(reply, token, to, too_short)
+            }
+            Err(error) => self.unreadable(reply, token, to, error),
+        }
+    }
+
+    fn unreadable(&mut self, reply: &Reply, token: [u8; 8], to: &mut [u8], error: ReadRefused) -> usize {
+        self.counters.totals.answers_unreadable.add(1);
+        let code = match error {
+            ReadRefused::Archived => RefusalCode::Archived,
+            ReadRefused::NotFound => RefusalCode::NotFound,
+        };
+        self.refuse(reply, token, to, Refusal::new(code))
+    }
+
+    fn refuse(&self, reply: &Reply, token: [u8; 8], to: &mut [u8], body: Refusal) -> usize {
+        refusal(to, &reply.request, token, &body.body(), None)
+    }
+}
+
+/// Writes a certificate answer, or says how long the request must be for it.
+fn certificate_or_length(found: &Found<'_>, reply: &Reply, token: [u8; 8], to: &mut [u8]) -> Result<usize, usize> {
+    let needed = certificate_answer_length(found.certificate.signatures.len());
+    if needed > usize::from(reply.request.length.get()) {
+        return Err(needed);
+    }
+    Ok(certificate_answer(to, &reply.request, token, &found.links, &found.certificate))
+}

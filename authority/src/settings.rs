@@ -1,0 +1,159 @@
+//! The daemon's settings: one TOML file, every option with a default, flags override.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// UDP address and port where payments are served.
+    pub listen: SocketAddr,
+    /// TCP address and port of metrics, health and status. Anyone who reaches it can read them.
+    pub metrics: SocketAddr,
+    /// Worker threads. May change at any restart.
+    pub workers: usize,
+    /// Cores for the workers, in turn; empty leaves it to the kernel.
+    pub cores: Vec<usize>,
+    /// How long a sender that provably signed two orders for one sequence may not lock new ones, in milliseconds.
+    pub penalty_ms: u64,
+    /// "text" or "json".
+    pub log: LogFormat,
+    /// The account table.
+    pub accounts: AccountSettings,
+    /// The journal.
+    pub journal: JournalSettings,
+}
+
+/// Form of the log on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, an object a line.
+    Json,
+}
+
+/// Settings of the account table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountSettings {
+    /// Accounts to make room for; each further token of an account counts as one more. About 384 bytes of disk and memory each.
+    pub capacity: u64,
+}
+
+/// Settings of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JournalSettings {
+    /// "power-loss": every answer waits for the disk. "process": survives kill -9, not a power cut; never for real money.
+    pub durability: DurabilitySetting,
+    /// Size of a segment file in MiB, fixed when the journal is made.
+    pub segment_mib: u64,
+    /// Room that only certificates may use when the disk is nearly full, in MiB; 0 for one segment.
+    pub reserve_mib: u64,
+    /// A checkpoint is made after this much journal, in MiB; it bounds the time of a restart after a crash.
+    pub checkpoint_mib: u64,
+    /// Shortest time between two commits in microseconds; larger makes commits fewer and answers later.
+    pub commit_spacing_us: u64,
+}
+
+/// What 'durable' survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum DurabilitySetting {
+    /// A power cut.
+    PowerLoss,
+    /// A killed process only.
+    Process,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], meshpay_wire::DEFAULT_PORT)),
+            metrics: SocketAddr::from(([127, 0, 0, 1], 9450)),
+            workers: 1,
+            cores: Vec::new(),
+            penalty_ms: 60_000,
+            log: LogFormat::Text,
+            accounts: AccountSettings::default(),
+            journal: JournalSettings::default(),
+        }
+    }
+}
+
+impl Default for AccountSettings {
+    fn default() -> Self {
+        Self { capacity: 1_000_000 }
+    }
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self {
+            durability: DurabilitySetting::PowerLoss,
+            segment_mib: 64,
+            reserve_mib: 0,
+            checkpoint_mib: 1024,
+            commit_spacing_us: 0,
+        }
+    }
+}
+
+/// Most workers.
+pub const WORKERS_MAX: usize = 64;
+
+impl Settings {
+    /// Reads a settings file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the settings file {}", path.display()))?;
+        let settings: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            anyhow::anyhow!(
+                "{}, line {line}: {}. `meshpay-authority config --print` shows every setting with its default.",
+                path.display(),
+                error.message()
+            )
+        })?;
+        settings.check().with_context(|| format!("in {}", path.display()))?;
+        Ok(settings)
+    }
+
+    /// Checks the bounds.
+    pub fn check(&self) -> Result<()> {
+        if self.workers == 0 || self.workers > WORKERS_MAX {
+            bail!("workers is {}, must be 1 to {WORKERS_MAX}", self.workers);
+        }
+        if self.journal.segment_mib == 0 || self.journal.segment_mib > 1024 {
+            bail!("journal.segment_mib is {}, must be 1 to 1024", self.journal.segment_mib);
+        }
+        if self.journal.checkpoint_mib == 0 {
+            bail!("journal.checkpoint_mib is 0, must be at least 1");
+        }
+        if self.accounts.capacity > 1 << 32 {
+            bail!("accounts.capacity is {}, must be at most {}", self.accounts.capacity, 1u64 << 32);
+        }
+        Ok(())
+    }
+
+    /// Its text, with every setting.
+    pub fn text(&self) -> String {
+        toml::to_string(self).unwrap_or_default()
+    }
+}
+
+impl DurabilitySetting {
+    /// The journal's word for it.
+    pub fn durability(self) -> crate::journal::Durability {
+        match self {
+            Self::PowerLoss => crate::journal::Durability::PowerLoss,
+            Self::Process => crate::journal::Durability::Process,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! From the journal to accounts: recovery at start, checkpoints that bound it, and the audit that trusts nothing.
+
+mod audit;
+mod checkpoint;
+mod recovery;
+
+pub use audit::{AuditReport, audit};
+pub use checkpoint::{CheckpointError, Checkpointer};
+pub use recovery::{Recovered, RecoverySources, recover};
+
+use crate::journal::Kinds;
+use meshpay_protocol::record::kind;
+
+/// The record kinds that this version replays; any other refuses the start.
+pub fn known_kinds() -> Kinds {
+    Kinds::of(&kind::KNOWN)
+}
