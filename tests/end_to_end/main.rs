@@ -1,1 +1,17 @@
 //! End-to-end tests against real daemons: one file per subject.
+
+mod amplification;
+mod bundles;
+mod certificates;
+mod crash;
+mod cross_shard;
+mod failed_sync;
+mod forged;
+mod full_disk;
+mod hostile_packets;
+mod journal_identity;
+mod operator;
+mod orders;
+mod retries;
+mod scene;
+mod torn_tail;

@@ -79,6 +79,23 @@ impl Daemon {
         Ok(fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
+    /// Whether it answers by now, for tests that do something else meanwhile.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn is_ready(&mut self) -> Result<bool> {
+        let process = self.running.as_mut().context("the authority was not started")?;
+        while let Some(line) = process.line_so_far() {
+            if line.starts_with("ready ") {
+                return Ok(true);
+            }
+        }
+        if let Some(status) = process.has_ended()? {
+            bail!("authority {} ended with {status} instead of starting:\n{}", self.place, process.log_end());
+        }
+        Ok(false)
+    }
+
     /// Starts it and waits until it answers.
     ///
     /// # Errors

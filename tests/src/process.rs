@@ -6,7 +6,7 @@
 use crate::DEADLINE;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -59,6 +59,11 @@ impl Process {
                 }
             }
         }
+    }
+
+    /// The next line that was printed and not read yet, without waiting.
+    pub fn line_so_far(&mut self) -> Option<String> {
+        self.lines.try_recv().ok()
     }
 
     /// Process id.
@@ -203,12 +208,4 @@ fn spawn(mut command: Command) -> Result<Child> {
     let (answer, started) = channel();
     starter.lock().map_err(|_| anyhow::anyhow!("the starting thread is gone"))?.send((command, answer))?;
     started.recv()?.with_context(|| format!("starting {shown}"))
-}
-
-/// Opens a file for a log, for tests that run something beside the daemons.
-///
-/// # Errors
-/// If it cannot be made.
-pub fn log_file(path: &Path) -> Result<File> {
-    Ok(OpenOptions::new().create(true).append(true).open(path)?)
 }
