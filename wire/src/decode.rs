@@ -105,7 +105,8 @@ impl<'a> Message<'a> {
             return Err(Malformed::Version);
         }
         let length = header.length.get() as usize;
-        if !(HEADER_LENGTH..=DATAGRAM_MAX).contains(&length) {
+        // Also a kind that gets no answer has at least this length, so that BUNDLE_MAX bounds what a datagram can hold.
+        if !(REQUEST_MIN..=DATAGRAM_MAX).contains(&length) {
             return Err(Malformed::Length);
         }
         if length > bytes.len() {
@@ -156,7 +157,7 @@ impl<'a> Message<'a> {
                 Ok(Message::ConfirmationResponse(header, executed))
             }
             Kind::AccountQuery => {
-                let (query, padding) = request_prefix::<AccountQuery>(body)?;
+                let (query, padding) = prefix::<AccountQuery>(body)?;
                 all_zero(padding)?;
                 if query.reserved.get() != 0 || header.order_tag != [0; 8] || header.sequence.get() != 0 {
                     return Err(Malformed::Reserved);
@@ -165,7 +166,7 @@ impl<'a> Message<'a> {
             }
             Kind::AccountAnswer => Ok(Message::AccountAnswer(header, exact(body)?)),
             Kind::CertificateQuery => {
-                let (query, padding) = request_prefix::<CertificateQuery>(body)?;
+                let (query, padding) = prefix::<CertificateQuery>(body)?;
                 all_zero(padding)?;
                 all_zero(&query.reserved)?;
                 if header.order_tag != [0; 8] {
@@ -264,17 +265,6 @@ where
     T: FromBytes + zerocopy::KnownLayout + zerocopy::Immutable + zerocopy::Unaligned,
 {
     T::ref_from_bytes(bytes).map_err(|_| Malformed::Length)
-}
-
-/// As [`prefix`], for a request, which must leave room for a refusal.
-fn request_prefix<T>(bytes: &[u8]) -> Result<(&T, &[u8]), Malformed>
-where
-    T: FromBytes + zerocopy::KnownLayout + zerocopy::Immutable + zerocopy::Unaligned,
-{
-    if HEADER_LENGTH + bytes.len() < REQUEST_MIN {
-        return Err(Malformed::Length);
-    }
-    prefix(bytes)
 }
 
 fn all_zero(bytes: &[u8]) -> Result<(), Malformed> {

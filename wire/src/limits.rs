@@ -18,7 +18,7 @@ pub const REFUSAL_WITH_ORDER_LENGTH: usize = REFUSAL_LENGTH + size_of::<SignedOr
 /// Exact length of a transfer request: padded to its largest answer, the refusal that carries the locked order.
 pub const TRANSFER_REQUEST_LENGTH: usize = REFUSAL_WITH_ORDER_LENGTH;
 
-/// Shortest message of any kind that is answered.
+/// Shortest message of any kind.
 pub const REQUEST_MIN: usize = REFUSAL_LENGTH;
 
 /// Most messages that one datagram can hold.

@@ -1,0 +1,17 @@
+//! Everything that crosses the air, as somebody sees it who has only the public functions and the bytes.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `round_trips` | every kind as written is read as meant, and what the strict decoder refuses |
+//! | `hostile` | truncated, flipped and random bytes |
+//! | `bundles` | several messages in one datagram |
+//! | `answers` | no request draws an answer larger than itself |
+//! | `return_tokens` | whom a token was given to, and for how long it holds |
+//! | `samples` | a message of every kind, for all of these |
+
+mod answers;
+mod bundles;
+mod hostile;
+mod return_tokens;
+mod round_trips;
+mod samples;
