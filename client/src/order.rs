@@ -44,7 +44,7 @@ impl Transfer {
         }
     }
 
-    /// Signs it. Whoever sends the result to anybody must have it on disk before (see [`crate::PersistedOrder`]): a second order
+    /// Signs it. Whoever sends the result to anybody must have it on disk before (see [`crate::machine::PersistedOrder`]): a second order
     /// for the same sequence locks the account.
     pub fn sign(&self, rules: &Rules, key: &SigningKey) -> SignedOrder {
         sign_order(rules, key, self.body(rules, key.public_key()))

@@ -149,6 +149,11 @@ impl Exchange {
         }
     }
 
+    /// What answers are checked with.
+    pub fn verifier(&self) -> &Arc<Verifier> {
+        &self.verifier
+    }
+
     /// What happened so far.
     pub fn counters(&self) -> ExchangeCounters {
         self.counters

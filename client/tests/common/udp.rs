@@ -1,0 +1,1 @@
+//! The committee behind real UDP sockets.
