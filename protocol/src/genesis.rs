@@ -168,15 +168,7 @@ impl Genesis {
     /// # Errors
     /// See [`GenesisError`].
     pub fn rules(&self) -> Result<Rules, GenesisError> {
-        let members = self
-            .committee
-            .iter()
-            .map(|entry| {
-                let key = parse_key(&entry.key)
-                    .ok_or_else(|| GenesisError::Hex(format!("the key of committee member {}", entry.name)))?;
-                Ok(Member { name: entry.name.clone(), key, weight: entry.weight })
-            })
-            .collect::<Result<Vec<_>, GenesisError>>()?;
+        let members = self.members()?;
         if let Some(surplus) = self.token.get(TOKENS_MAX) {
             return Err(GenesisError::Token(surplus.id, "a genesis has at most 255 tokens"));
         }
@@ -207,6 +199,17 @@ impl Genesis {
         Ok(Rules::new(genesis_digest(&canonical), self.epoch, committee, tokens, self.minimum_first_credit))
     }
 
+    fn members(&self) -> Result<Vec<Member>, GenesisError> {
+        self.committee
+            .iter()
+            .map(|entry| {
+                let key = parse_key(&entry.key)
+                    .ok_or_else(|| GenesisError::Hex(format!("the key of committee member {}", entry.name)))?;
+                Ok(Member { name: entry.name.clone(), key, weight: entry.weight })
+            })
+            .collect()
+    }
+
     /// The digest that names the network.
     ///
     /// # Errors
@@ -216,6 +219,13 @@ impl Genesis {
     }
 
     /// The bytes that the genesis digest is taken over: see `docs/wire.md`.
+    ///
+    /// # Errors
+    /// See [`GenesisError`].
+    pub fn canonical_bytes(&self) -> Result<Vec<u8>, GenesisError> {
+        self.canonical(&self.members()?)
+    }
+
     fn canonical(&self, members: &[Member]) -> Result<Vec<u8>, GenesisError> {
         let short = |name: &str, limit: usize| -> Result<Vec<u8>, GenesisError> {
             if name.len() > limit {
