@@ -133,12 +133,13 @@ fn latency_and_cost_of_paced_bursts() {
         let (begun, cpu) = (Instant::now(), cpu_us(ClockId::ProcessCPUTime));
         let mut next = begun;
         while begun.elapsed() < Duration::from_secs(4) {
+            let appended = Instant::now();
             for i in 0..per_burst {
                 handle.append(KIND, &[&bytes[..RECORD_BYTES[i as usize % 2]]]).unwrap();
             }
             wait_until_durable(&handle, &waiter);
-            latencies.push(u64::try_from(next.elapsed().as_micros()).unwrap());
-            next += Duration::from_millis(1);
+            latencies.push(u64::try_from(appended.elapsed().as_micros()).unwrap());
+            next = (next + Duration::from_millis(1)).max(appended);
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
         let cpu = cpu_us(ClockId::ProcessCPUTime) - cpu;
