@@ -215,11 +215,14 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
             self.counters.totals.turns.add(1);
         }
         let waiting = self.payments.waiting() + self.queries.waiting();
-        let idle_crossing = self.stalled_credit.is_none() && self.crossing.is_empty();
+        let stalled = self.stalled_credit.is_some();
+        // With no room for answers, or with the journal full, another turn now could only burn the time that the journal needs.
+        let can_go_on = (waiting > 0 && self.replies.room() > 0) || (!stalled && !self.crossing.is_empty());
+        let next_commit = stalled.then(|| self.journal.durable() + 1);
         Ok(Turn {
-            busy: work > 0 || waiting > 0 || !idle_crossing,
-            waits_for: self.replies.first_ticket(),
-            drained: work == 0 && waiting == 0 && idle_crossing && self.replies.waiting() == 0,
+            busy: work > 0 || can_go_on,
+            waits_for: self.replies.first_ticket().or(next_commit),
+            drained: work == 0 && waiting == 0 && !stalled && self.crossing.is_empty() && self.replies.waiting() == 0,
         })
     }
 
