@@ -15,8 +15,13 @@
 //! figure is reported as good unless the journals were audited after the run.
 
 pub mod cpu;
+pub mod daemons;
 pub mod generator;
 pub mod interrupt;
 pub mod link;
+pub mod machine;
 pub mod null_server;
+pub mod progress;
+pub mod report;
+pub mod scenario;
 pub mod workload;

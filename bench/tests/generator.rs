@@ -11,7 +11,8 @@ use meshpay_bench::generator::{
 };
 use meshpay_bench::null_server;
 use meshpay_bench::workload::{
-    Batch, Certificates, Ledger, Network, NetworkRequest, SigningParty, Trace, TransferSource, UniformMix, Wallets,
+    Batch, Certificates, Ending, Ledger, Network, NetworkRequest, SigningParty, Trace, TransferSource, UniformMix,
+    Wallets,
 };
 use meshpay_protocol::Accounts as _;
 use support::{Faults, Finished, StandIn};
@@ -109,7 +110,7 @@ fn assert_same_books(finished: &Finished, ledger: &Ledger, wallets: &Wallets) {
         let key = wallets.public_key(number);
         assert_eq!(finished.accounts.balance(key, 1), ledger.balance(number), "account {number}");
         let next = finished.accounts.account(key).expect("it is in the genesis").next_sequence.get();
-        assert_eq!(next, ledger.acknowledged(number), "account {number}");
+        assert_eq!(next, ledger.acknowledged_by(0, number), "account {number}");
     }
 }
 
@@ -131,10 +132,10 @@ fn single_settles_all_and_the_books_agree() {
     assert_eq!(outcome.finality_us.len(), offered);
     assert_eq!(outcome.settlement_us.len(), offered);
     assert!(outcome.settlement_us.max() >= outcome.finality_us.max() || outcome.retries > 0);
-    assert!((0..batch.len()).all(|at| outcome.is_complete(at)));
+    assert!((0..batch.len()).all(|at| outcome.ending(at) == Ending::Complete));
 
     let (finished, mut ledger, wallets) = scene.finish();
-    ledger.book_batch(&batch, |at| outcome.is_complete(at));
+    ledger.book_batch(&batch, |at| outcome.ending(at));
     assert_same_books(&finished[0], &ledger, &wallets);
     // 500 accounts are 500 sources, and every source that was answered once echoes its token.
     assert_eq!(finished[0].sources, 500);
@@ -155,7 +156,7 @@ fn committee_settles_all_and_the_books_of_all_agree() {
     assert_eq!((outcome.settled, outcome.lost, outcome.incomplete), (batch.len() as u64, 0, 0));
     assert_eq!((outcome.wrong_answers, outcome.foreign), (0, 0), "{:?}", outcome.first_wrong);
     let (finished, mut ledger, wallets) = scene.finish();
-    ledger.book_batch(&batch, |at| outcome.is_complete(at));
+    ledger.book_batch(&batch, |at| outcome.ending(at));
     for one in &finished {
         assert_same_books(one, &ledger, &wallets);
     }
@@ -172,7 +173,7 @@ fn forgotten_answers_are_asked_for_again() {
     assert!(outcome.retries > 0);
     assert_eq!(outcome.wrong_answers, 0, "{:?}", outcome.first_wrong);
     let (finished, mut ledger, wallets) = scene.finish();
-    ledger.book_batch(&batch, |at| outcome.is_complete(at));
+    ledger.book_batch(&batch, |at| outcome.ending(at));
     assert_same_books(&finished[0], &ledger, &wallets);
 }
 
@@ -199,7 +200,7 @@ fn a_sender_with_two_payments_under_way_waits_like_a_wallet() {
     assert_eq!((outcome.settled, outcome.lost, outcome.held), (10, 0, 9));
     assert_eq!(outcome.finality_us.len(), 10);
     let (finished, mut ledger, wallets) = scene.finish();
-    ledger.book_batch(&batch, |at| outcome.is_complete(at));
+    ledger.book_batch(&batch, |at| outcome.ending(at));
     assert_same_books(&finished[0], &ledger, &wallets);
     assert_eq!(finished[0].accounts.balance(wallets.public_key(0), 1), 1);
 }

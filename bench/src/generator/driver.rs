@@ -143,9 +143,9 @@ impl<P: Waitable + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
     }
 
     fn all_started(&self, now: u64) -> bool {
-        match self.plan.pacing {
-            Pacing::Open(_) => self.payments.next().is_none(),
-            Pacing::Closed { stop_ns, .. } => self.payments.next().is_none() || now >= stop_ns,
+        match &self.plan.pacing {
+            Pacing::Open(schedule) => self.payments.next().is_none_or(|next| next >= schedule.len()),
+            Pacing::Closed { stop_ns, .. } => self.payments.next().is_none() || now >= *stop_ns,
         }
     }
 

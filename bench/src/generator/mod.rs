@@ -74,7 +74,7 @@ pub enum AnswerCheck {
 /// How payments are let go.
 #[derive(Clone, Debug)]
 pub enum Pacing {
-    /// At intended times, whatever happens: all figures are taken this way. As many times as payments.
+    /// At intended times, whatever happens: all figures are taken this way. Payments beyond the last time are not sent.
     Open(Schedule),
     /// So many under way at a time: only a first estimate of what an authority can do.
     Closed {

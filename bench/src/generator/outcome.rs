@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::state::{Phase, Progress};
+use crate::workload::Ending;
 
 /// Longest time that a histogram holds, in microseconds: ten minutes. Longer ones count as this.
 pub const HISTOGRAM_MAX_US: u64 = 600_000_000;
@@ -72,7 +73,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn new(payments: usize) -> Self {
+    /// Nothing yet, of so many payments.
+    pub fn new(payments: usize) -> Self {
         Self {
             offered_in_window: 0,
             settled_in_window: 0,
@@ -106,9 +108,14 @@ impl Outcome {
         if self.window_seconds > 0.0 { self.settled_in_window as f64 / self.window_seconds } else { 0.0 }
     }
 
-    /// Whether everybody asked has acknowledged the payment.
-    pub fn is_complete(&self, payment: usize) -> bool {
-        self.progress[payment].phase == Phase::Complete
+    /// How a payment ended.
+    pub fn ending(&self, payment: usize) -> Ending {
+        let progress = &self.progress[payment];
+        match progress.phase {
+            Phase::Waiting | Phase::Held => Ending::Unsent,
+            Phase::Voting | Phase::Executing | Phase::Settled => Ending::Open(progress.acknowledged),
+            Phase::Complete => Ending::Complete,
+        }
     }
 
     /// Share of repeated requests among the payments due in the measured part.

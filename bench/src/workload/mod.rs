@@ -8,7 +8,7 @@ mod uniform;
 mod wallets;
 
 pub use batch::{Batch, Certificates, NONE, Payment, SigningParty};
-pub use ledger::Ledger;
+pub use ledger::{Ending, Ledger};
 pub use network::{Network, NetworkRequest};
 pub use trace::{Trace, TraceEntry, TraceError};
 pub use uniform::UniformMix;

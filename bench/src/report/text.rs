@@ -1,0 +1,284 @@
+//! The report for people.
+
+use std::fmt::Write as _;
+
+use super::{Percentiles, RunReport};
+
+/// A whole number with its thousands apart.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// The ground of a run in one line.
+pub fn one_line(report: &RunReport) -> String {
+    format!(
+        "{} | kernel {} | durability {} | {} | {} signatures | commit {}",
+        report.machine.processor,
+        report.machine.kernel,
+        report.durability,
+        report.link_kind,
+        report.signatures,
+        report.commit
+    )
+}
+
+/// The text of all runs.
+pub fn report_text(reports: &[&RunReport]) -> String {
+    let mut text = String::from("MeshPay benchmark\n=================\n\n");
+    if let Some(report) = reports.first() {
+        ground(&mut text, report);
+    }
+    for report in reports {
+        run(&mut text, report);
+    }
+    notes(&mut text, reports);
+    text
+}
+
+/// One aligned line. Writing to a string cannot fail.
+fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    let _ = writeln!(text, "  {name:<24}{value}");
+}
+
+fn ground(text: &mut String, report: &RunReport) {
+    let machine = &report.machine;
+    let is_virtual = if machine.is_virtual { ", virtual machine" } else { "" };
+    line(
+        text,
+        "machine",
+        format!("{}, {} cores{is_virtual}, {} MiB", machine.processor, machine.cores, thousands(machine.memory_mib)),
+    );
+    line(text, "kernel", &machine.kernel);
+    line(text, "commit", &report.commit);
+    line(text, "signatures", &report.signatures);
+    let sync = report.fdatasync_us;
+    line(
+        text,
+        "journals on",
+        format!(
+            "{}; fdatasync of 64 KiB: p50 {} us, p99 {} us",
+            report.filesystem,
+            thousands(sync.p50),
+            thousands(sync.p99)
+        ),
+    );
+    text.push('\n');
+}
+
+fn run(text: &mut String, report: &RunReport) {
+    let title = format!("{}: {}", report.scenario, report.result.to_uppercase());
+    let _ = writeln!(text, "{title}\n{}", "-".repeat(title.len()));
+    line(text, "settled per second", thousands(report.settled_per_second.round() as u64));
+    line(
+        text,
+        "CPU per settled",
+        format!("{:.2} us of the authorities' {}", report.cpu_us_per_settled, cores(&report.cores.of_authorities())),
+    );
+    line(text, "finality", percentiles(&report.finality_us));
+    line(text, "settlement", percentiles(&report.settlement_us));
+    line(
+        text,
+        "offered per second",
+        format!(
+            "{}, {} for {:.1} s",
+            thousands(report.offered_per_second.round() as u64),
+            match report.rate_from.as_str() {
+                "searched" => "the highest that was sustained,",
+                "trace" => "as recorded,",
+                _ => "as asked for,",
+            },
+            report.measured_seconds
+        ),
+    );
+    line(
+        text,
+        "lost, retried",
+        format!("{} payments lost, {} requests repeated", thousands(report.lost), thousands(report.retries)),
+    );
+    line(text, "audit", &report.audit);
+    line(text, "durability", durability(report));
+    line(text, "packet I/O", format!("{}; {}", report.rung, report.link));
+    let authorities = match report.scenario.as_str() {
+        "single" => format!("1 of {} runs, the others' votes are signed beforehand", report.committee),
+        _ => format!("all {} run", report.committee),
+    };
+    line(text, "authorities", format!("{authorities}, on {}", cores(&report.cores.of_authorities())));
+    line(text, "accounts", thousands(report.accounts as u64));
+    line(
+        text,
+        "generator",
+        format!(
+            "core {}, {} address-port pairs, one request per datagram",
+            report.cores.generator,
+            thousands(report.sources as u64)
+        ),
+    );
+    line(text, "  lateness", percentiles(&report.generator_lateness_us));
+    let check = &report.generator_check;
+    line(
+        text,
+        "  by itself",
+        format!(
+            "{}: {} of {} a second with a null server ({:.1} times the rate), lateness p99 {} us",
+            if check.passed { "keeps up" } else { "CANNOT KEEP UP" },
+            thousands(check.settled_per_second.round() as u64),
+            thousands(check.offered_per_second.round() as u64),
+            check.offered_per_second / report.offered_per_second,
+            thousands(check.lateness_p99_us)
+        ),
+    );
+    cpu(text, report);
+    details(text, report);
+    for failure in &report.failures {
+        line(text, "FAILED", failure);
+    }
+    text.push('\n');
+}
+
+fn cpu(text: &mut String, report: &RunReport) {
+    let cpu = &report.cpu;
+    line(
+        text,
+        "CPU, us per settled",
+        format!(
+            "user {:.2}, kernel {:.2} (sampled by the timer), taken by the hypervisor {:.2}; cores busy {:.0} %, generator's {:.0} %",
+            cpu.user_us_per_settled,
+            cpu.system_us_per_settled,
+            cpu.steal_us_per_settled,
+            cpu.busy * 100.0,
+            cpu.generator_busy * 100.0
+        ),
+    );
+    for share in cpu.threads.iter().filter(|share| share.us_per_settled >= 0.01) {
+        line(text, &format!("  {}", share.thread), format!("{:.2}", share.us_per_settled));
+    }
+}
+
+fn details(text: &mut String, report: &RunReport) {
+    let drops = &report.drops;
+    line(
+        text,
+        "packets dropped",
+        format!(
+            "link to authorities {}, link to generator {}, generator's sockets {}, not sent {}",
+            thousands(drops.link_to_authorities),
+            thousands(drops.link_to_generator),
+            thousands(drops.generator_socket),
+            thousands(drops.generator_refused)
+        ),
+    );
+    if !report.refusals.is_empty() {
+        let refusals: Vec<String> = report.refusals.iter().map(|(code, count)| format!("{code} {count}")).collect();
+        line(text, "refusals", refusals.join(", "));
+    }
+    if report.held > 0 {
+        line(
+            text,
+            "held",
+            format!("{} payments waited for their sender's payment before them", thousands(report.held)),
+        );
+    }
+    let figures = &report.audit_figures;
+    line(
+        text,
+        "audited",
+        format!(
+            "{} records, {} orders locked, {} certificates executed{}",
+            thousands(figures.records),
+            thousands(figures.locks),
+            thousands(figures.executions),
+            if figures.balances_compared { "; every balance equals the generator's own books" } else { "" }
+        ),
+    );
+    if let Some(search) = &report.search {
+        let trials: Vec<String> = search
+            .trials
+            .iter()
+            .chain(&report.stepped_down)
+            .map(|trial| {
+                let verdict = if trial.sustained { "yes" } else { "no" };
+                format!("{} {verdict}", thousands(trial.offered_per_second.round() as u64))
+            })
+            .collect();
+        line(
+            text,
+            "rate searched",
+            format!(
+                "closed loop {}; sustained at: {}",
+                thousands(search.closed_loop_per_second.round() as u64),
+                trials.join(", ")
+            ),
+        );
+    }
+}
+
+fn notes(text: &mut String, reports: &[&RunReport]) {
+    text.push_str("How to read this\n----------------\n");
+    let mut note = |note: &str| {
+        let _ = writeln!(text, "- {note}");
+    };
+    note(
+        "Settled: order voted for, certificate executed and acknowledged: by the one authority in `single`, by a quorum in `committee`.",
+    );
+    note(
+        "Finality: from the intended send time to a quorum of votes checked at the client (in `single`: its one vote). Votes are compared with",
+    );
+    note(
+        "  bytes computed beforehand, which is stricter than verifying them. Settlement: likewise to the acknowledgements.",
+    );
+    note(
+        "Payments arrive at random (exponential gaps), or as recorded in a trace, and never wait for the authority: no coordinated omission.",
+    );
+    note(
+        "CPU: all time of the authorities' cores that was not idle, whoever used it: daemon, receiving thread of the interface, kernel workers.",
+    );
+    note("A rate is sustained if no payment is lost and at most 0.1 % need a repeated request (first timeout 200 ms).");
+    note(
+        "Excluded: the clients' work (orders, and in `single` the other authorities' votes, are signed beforehand), and a real network's delay and loss.",
+    );
+    if reports.iter().any(|report| report.link_kind == "loopback") {
+        note(
+            "On loopback the sender's core pays for the receiver's part of the network stack, so CPU per settled is only a rough figure.",
+        );
+    }
+    if reports.iter().any(|report| report.durability != "power-loss") {
+        note("Durability `process` does not survive a power cut: not a figure for real money.");
+    }
+}
+
+fn durability(report: &RunReport) -> String {
+    match report.durability.as_str() {
+        "power-loss" => "power-loss: every answer waits until the disk has it".to_owned(),
+        "process" => "process: survives a killed process, NOT a power cut".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn percentiles(percentiles: &Percentiles) -> String {
+    let Percentiles { p50, p95, p99, p999, max } = *percentiles;
+    let [p50, p95, p99, p999, max] = [p50, p95, p99, p999, max].map(thousands);
+    format!("p50 {p50:>7} us   p95 {p95:>7} us   p99 {p99:>7} us   p99.9 {p999:>7} us   max {max:>7} us")
+}
+
+fn cores(cores: &[usize]) -> String {
+    let list: Vec<String> = cores.iter().map(usize::to_string).collect();
+    format!("{} {}", if cores.len() == 1 { "core" } else { "cores" }, list.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -1,0 +1,126 @@
+//! One measured batch, and who used the authorities' cores meanwhile.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::session::Session;
+use crate::cpu::{self, CoreSample, CoreUse, ThreadCpu};
+use crate::generator::{Outcome, Pacing, WindowEdge};
+use crate::workload::Batch;
+
+/// All time of the authorities' cores that was not idle, in microseconds per settled payment, and its parts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CpuAccount {
+    /// All of it: the figure.
+    pub us_per_settled: f64,
+    /// In user mode, by the kernel's sampling.
+    pub user_us_per_settled: f64,
+    /// In the kernel, by its sampling.
+    pub system_us_per_settled: f64,
+    /// Taken away by the hypervisor while we wanted it; part of the figure.
+    pub steal_us_per_settled: f64,
+    /// Share of the cores' time that was not idle, 0 to 1.
+    pub busy: f64,
+    /// Share of the generator's core's time that was not idle, 0 to 1.
+    pub generator_busy: f64,
+    /// Threads that ran on the authorities' cores, by their share.
+    pub threads: Vec<CpuShare>,
+}
+
+/// What one thread used, over the whole batch with warm-up and drain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CpuShare {
+    /// Its name.
+    pub thread: String,
+    /// Microseconds per settled payment.
+    pub us_per_settled: f64,
+}
+
+/// Threads named in the report.
+const THREADS_MAX: usize = 12;
+
+/// The accounts of some cores at one moment.
+struct Samples(Vec<CoreSample>);
+
+impl Samples {
+    fn take(cores: &[usize]) -> Result<Self> {
+        cores.iter().map(|core| CoreSample::take(*core)).collect::<Result<_>>().map(Self)
+    }
+
+    fn until(&self, later: &Self) -> CoreUse {
+        let mut sum = CoreUse::default();
+        for (before, after) in self.0.iter().zip(&later.0) {
+            let used = before.until(after);
+            sum.elapsed_us += used.elapsed_us;
+            sum.not_idle_us += used.not_idle_us;
+            sum.user_us += used.user_us + used.nice_us;
+            sum.system_us += used.system_us + used.irq_us + used.softirq_us;
+            sum.steal_us += used.steal_us;
+        }
+        sum
+    }
+}
+
+/// Runs a batch and takes the cores' accounts over its measured part.
+///
+/// # Errors
+/// If a daemon ends, a core's account cannot be read, or the user interrupts.
+pub fn measure(session: &mut Session<'_>, what: &str, batch: &Batch, pacing: Pacing) -> Result<(Outcome, CpuAccount)> {
+    let cores = session.request().cores.of_authorities();
+    let generator = [session.request().cores.generator];
+    let threads_before = threads_on(&cores)?;
+    let mut edges: Vec<Result<(Samples, Samples)>> = Vec::new();
+    let outcome = session.run(what, batch, pacing, |_: WindowEdge| {
+        edges.push(Samples::take(&cores).and_then(|ours| Ok((ours, Samples::take(&generator)?))));
+    })?;
+    let threads = cpu::used_between(&threads_before, &threads_on(&cores)?);
+    let mut edges = edges.into_iter().collect::<Result<Vec<_>>>()?.into_iter();
+    let (Some(begin), Some(end)) = (edges.next(), edges.next()) else { anyhow::bail!("the run had no measured part") };
+    let used = begin.0.until(&end.0);
+    let generator_used = begin.1.until(&end.1);
+    Ok((outcome.clone(), account(&used, &generator_used, &threads, &outcome)))
+}
+
+fn threads_on(cores: &[usize]) -> Result<Vec<ThreadCpu>> {
+    Ok(cores.iter().map(|core| cpu::threads_on(*core)).collect::<Result<Vec<_>>>()?.concat())
+}
+
+fn account(used: &CoreUse, generator: &CoreUse, threads: &[ThreadCpu], outcome: &Outcome) -> CpuAccount {
+    let per_settled = |us: u64, settled: u64| us as f64 / settled.max(1) as f64;
+    let busy = |used: &CoreUse| used.not_idle_us as f64 / used.elapsed_us.max(1) as f64;
+    let settled = outcome.settled_in_window;
+    CpuAccount {
+        us_per_settled: per_settled(used.not_idle_us, settled),
+        user_us_per_settled: per_settled(used.user_us, settled),
+        system_us_per_settled: per_settled(used.system_us, settled),
+        steal_us_per_settled: per_settled(used.steal_us, settled),
+        busy: busy(used),
+        generator_busy: busy(generator),
+        threads: threads
+            .iter()
+            .take(THREADS_MAX)
+            .map(|thread| CpuShare {
+                thread: thread.name.clone(),
+                us_per_settled: per_settled(thread.cpu_us, outcome.settled),
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figure_is_all_time_that_was_not_idle() {
+        let used = CoreUse { elapsed_us: 1_000_000, not_idle_us: 900_000, user_us: 600_000, ..CoreUse::default() };
+        let generator = CoreUse { elapsed_us: 1_000_000, not_idle_us: 250_000, ..CoreUse::default() };
+        let thread = ThreadCpu { pid: 1, tid: 1, name: "worker".to_owned(), core: 1, cpu_us: 80_000 };
+        let mut outcome = Outcome::new(0);
+        (outcome.settled_in_window, outcome.settled) = (30_000, 40_000);
+        let account = account(&used, &generator, &[thread], &outcome);
+        assert_eq!((account.us_per_settled, account.user_us_per_settled), (30.0, 20.0));
+        assert_eq!((account.busy, account.generator_busy), (0.9, 0.25));
+        assert_eq!(account.threads, [CpuShare { thread: "worker".to_owned(), us_per_settled: 2.0 }]);
+    }
+}
