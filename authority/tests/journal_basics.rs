@@ -120,6 +120,47 @@ fn a_real_directory_under_the_threads() {
 }
 
 #[test]
+fn a_running_journal_can_be_inspected() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::real(directory.path());
+    place.create();
+    let (journal, _) = place.recover().unwrap();
+    let thread = JournalThread::start(journal, Hooks::default()).unwrap();
+    let handle = thread.handle();
+    let writer = std::thread::spawn(move || {
+        let waiter = handle.waiter().unwrap();
+        for i in 0..3000u32 {
+            while let Err(error) = handle.append(KIND, &[&payload(i)]) {
+                assert_eq!(error, AppendError::Full);
+                std::thread::yield_now();
+            }
+            if i % 10 == 0 {
+                wait_until_durable(&handle, &waiter);
+            } else {
+                handle.submit();
+            }
+        }
+    });
+    let mut looks = 0;
+    while !writer.is_finished() || looks == 0 {
+        let durable = thread.handle().durable();
+        let mut next = 0;
+        let seen =
+            inspect(&RealDisk::open_read_only(directory.path()), Some(&IDENTITY), None, KINDS, &mut |_, _, bytes| {
+                assert_eq!(bytes, payload(next));
+                next += 1;
+                Ok(())
+            })
+            .unwrap();
+        assert!(seen.head >= durable, "what was durable before is seen");
+        looks += 1;
+    }
+    writer.join().unwrap();
+    thread.stop().unwrap();
+    println!("looked {looks} times");
+}
+
+#[test]
 fn two_processes_on_one_directory() {
     let directory = tempfile::tempdir().unwrap();
     let held = RealDisk::open(directory.path()).unwrap();

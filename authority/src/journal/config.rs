@@ -60,7 +60,7 @@ pub struct JournalConfig {
     /// Size of each of the two frame buffers, which bounds what is written and synced at once, a multiple of 4096.
     pub frame_bytes: usize,
     /// Segments that are kept ready ahead of the one being written: one that is next, one that is the reserve, and the last, which is never
-    /// written, since a start on a full disk needs its room. At least two.
+    /// written, since a start on a full disk needs its room. A larger reserve raises it.
     pub segments_ahead: u64,
     /// When no more than this is left in allocated segments, `room` says that only certificates may be appended. None: one segment.
     pub reserve_bytes: Option<u64>,

@@ -139,7 +139,9 @@ pub fn recover(
     });
     shared.place_if_waiting();
     let writer = Writer::new(Arc::clone(&shared), head, chain, config.durability);
-    let mut keeper = Keeper::new(Arc::clone(&shared), open_mark, head, config.segments_ahead);
+    // One more than the reserve needs, so that a rotation does not touch it, and the one that is never written.
+    let segments_ahead = config.segments_ahead.max(shared.reserve_bytes.div_ceil(segment_bytes) + 2);
+    let mut keeper = Keeper::new(Arc::clone(&shared), open_mark, head, segments_ahead);
     let handle = Handle { shared: Arc::clone(&shared) };
     keeper.prepare(|| handle.room() == Room::Votes)?;
     Ok((Journal { shared, writer, keeper }, found.recovered))

@@ -32,7 +32,8 @@ pub struct Recovered {
     pub frames: u64,
     /// Bytes that were checked.
     pub bytes: u64,
-    /// A torn tail was found and cut off: the frame that was being written when the power went. Nobody had an answer from it.
+    /// A torn tail was found, and by `recover` cut off: the frame that was being written when the power went. Nobody had an answer from it.
+    /// While a journal runs, `inspect` may see the frame in flight as one.
     pub cut: Option<Cut>,
     /// The last run stopped cleanly.
     pub clean: bool,
@@ -70,12 +71,9 @@ pub(super) struct ScanRequest<'a> {
     pub from: Option<Position>,
     pub mark: Option<&'a MarkContent>,
     pub known_kinds: Kinds,
-    /// The journal may be written to meanwhile, so a damaged frame is read again before it is believed.
+    /// The journal may be written to meanwhile, so what looks like damage is read again before it is believed.
     pub live: bool,
 }
-
-/// How often a damaged frame of a running journal is read again.
-const LIVE_READS: usize = 3;
 
 pub(super) fn scan(request: &ScanRequest<'_>, apply: &mut Apply<'_>) -> Result<Scan, JournalError> {
     let disk = request.disk;
@@ -130,7 +128,7 @@ pub(super) fn scan(request: &ScanRequest<'_>, apply: &mut Apply<'_>) -> Result<S
             break None;
         }
         scanner.read_segment(index, &mut segment)?;
-        let stop = scanner.walk_segment(index, &mut segment, apply)?;
+        let stop = scanner.walk_segment(index, &segment, apply)?;
         if index == start || scanner.head.0 > index * segment_bytes + BLOCK_BYTES as u64 {
             tail_index = index;
             std::mem::swap(&mut segment, &mut tail);
@@ -209,12 +207,7 @@ impl Scanner<'_> {
     }
 
     /// Takes every whole frame of a segment. Returns the offset at which frames stop before the segment is full.
-    fn walk_segment(
-        &mut self,
-        index: u64,
-        segment: &mut Vec<u8>,
-        apply: &mut Apply<'_>,
-    ) -> Result<Option<u64>, JournalError> {
+    fn walk_segment(&mut self, index: u64, segment: &[u8], apply: &mut Apply<'_>) -> Result<Option<u64>, JournalError> {
         let base = index * self.segment_bytes;
         let mut offset = BLOCK_BYTES;
         loop {
@@ -225,17 +218,7 @@ impl Scanner<'_> {
                 };
             }
             let position = Position(base + offset as u64);
-            let mut frame = parse_frame(&segment[offset..], &self.identity, position);
-            if frame.is_none() && self.request.live {
-                for _ in 0..LIVE_READS {
-                    self.read_segment(index, segment)?;
-                    frame = parse_frame(&segment[offset..], &self.identity, position);
-                    if frame.is_some() {
-                        break;
-                    }
-                }
-            }
-            let Some(frame) = frame else {
+            let Some(frame) = parse_frame(&segment[offset..], &self.identity, position) else {
                 return Ok(Some(offset as u64));
             };
             if self.chain.is_some_and(|chain| chain != frame.previous) {
@@ -311,26 +294,15 @@ impl Scanner<'_> {
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         let torn = first_written(&content[from..]).is_some();
         let position = Position(index * self.segment_bytes + offset);
-        let refuse = |later: Frame| {
-            // Without syncs a later frame may have reached the disk before an earlier one did.
-            if later.durable_to <= position {
-                return Err(JournalError::ProcessOnly);
-            }
-            Err(self.damaged(
-                index,
-                from,
-                "it does not match its hash, though a later frame proves that it was durable",
-            ))
-        };
         if let Some(later) = self.find_frame(index, content, from + BLOCK_BYTES) {
-            return refuse(later);
+            return self.judge_frame_behind(index, from, later);
         }
         let mut later = Vec::new();
         let mut first_torn = torn.then_some(index);
         for ahead in index + 1..=self.last {
             self.read_segment(ahead, &mut later)?;
             if let Some(later) = self.find_frame(ahead, &later, BLOCK_BYTES) {
-                return refuse(later);
+                return self.judge_frame_behind(index, from, later);
             }
             if first_torn.is_none() && first_written(&later[BLOCK_BYTES..]).is_some() {
                 first_torn = Some(ahead);
@@ -347,6 +319,29 @@ impl Scanner<'_> {
             ));
         }
         Ok((first_torn.map(|_| Cut { file: place(self.request.disk, index), offset }), first_torn))
+    }
+
+    /// Frames stopped at `offset` of segment `index`, and yet a whole one stands further on.
+    fn judge_frame_behind(
+        &self,
+        index: u64,
+        offset: usize,
+        later: Frame,
+    ) -> Result<(Option<Cut>, Option<u64>), JournalError> {
+        let position = Position(index * self.segment_bytes + offset as u64);
+        if self.request.live {
+            // A journal that runs wrote both after the first one was looked for.
+            let mut segment = Vec::new();
+            self.read_segment(index, &mut segment)?;
+            if parse_frame(&segment[offset..], &self.identity, position).is_some() {
+                return Ok((None, None));
+            }
+        }
+        // Without syncs a later frame may have reached the disk before an earlier one did.
+        if later.durable_to <= position {
+            return Err(JournalError::ProcessOnly);
+        }
+        Err(self.damaged(index, offset, "it does not match its hash, though a later frame proves that it was durable"))
     }
 
     fn find_frame(&self, index: u64, segment: &[u8], from: usize) -> Option<Frame> {
