@@ -6,11 +6,13 @@
 //! | `hostile` | truncated, flipped and random bytes |
 //! | `bundles` | several messages in one datagram |
 //! | `answers` | no request draws an answer larger than itself |
+//! | `golden` | the golden vectors and what `docs/wire.md` quotes of them |
 //! | `return_tokens` | whom a token was given to, and for how long it holds |
 //! | `samples` | a message of every kind, for all of these |
 
 mod answers;
 mod bundles;
+mod golden;
 mod hostile;
 mod return_tokens;
 mod round_trips;
