@@ -31,11 +31,12 @@ struct Header {
     genesis: [u8; 32],
     journal_head: U64,
     journal_chain: [u8; 32],
+    hash_key: [u8; 16],
     content: [u8; 32],
     check: [u8; 32],
 }
 
-const _: () = assert!(size_of::<Header>() == 168);
+const _: () = assert!(size_of::<Header>() == 184);
 
 impl Header {
     fn sealed(mut self) -> Self {
@@ -60,6 +61,8 @@ pub struct Stamp {
     pub journal_chain: [u8; 32],
     /// Why voting has stopped; 0 if it has not.
     pub voting_stopped: u32,
+    /// Key of the hash by which slots were placed: under another one they would not be found.
+    pub hash_key: [u8; 16],
 }
 
 /// Why an image cannot be used.
@@ -160,6 +163,7 @@ impl Image {
             genesis: stamp.genesis,
             journal_head: U64::new(stamp.journal_head),
             journal_chain: stamp.journal_chain,
+            hash_key: stamp.hash_key,
             content: self.content(),
             check: [0; 32],
         };
@@ -179,6 +183,7 @@ impl Image {
             journal_head: header.journal_head.get(),
             journal_chain: header.journal_chain,
             voting_stopped: header.voting_stopped.get(),
+            hash_key: header.hash_key,
         })
     }
 
@@ -257,7 +262,8 @@ impl Image {
 mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp { genesis: [1; 32], journal_head: 3, journal_chain: [4; 32], voting_stopped: 0 };
+    const STAMP: Stamp =
+        Stamp { genesis: [1; 32], journal_head: 3, journal_chain: [4; 32], voting_stopped: 0, hash_key: [5; 16] };
 
     fn scribble(image: &Image, at: usize, byte: u8) {
         // SAFETY: the only reference in this test.

@@ -80,6 +80,11 @@ impl AccountTable {
         Arc::get_mut(&mut self.shared).map(|shared| &mut shared.image)
     }
 
+    /// Key of the hash by which slots are placed, for the image's stamp.
+    pub fn hash_key(&self) -> [u8; 16] {
+        self.shared.hash_key
+    }
+
     /// Slots taken in all shards.
     pub fn used(&self) -> u64 {
         self.shared.used_slots()

@@ -10,7 +10,7 @@ use meshpay_protocol::Accounts;
 use meshpay_protocol::account::slot_kind;
 
 use crate::directory::{Directory, write_durably};
-use crate::journal::{Disk, RealDisk};
+use crate::journal::{self, Disk, Identity, MarkPlace, RealDisk};
 use crate::key::KeyFile;
 use crate::state;
 
@@ -33,9 +33,16 @@ impl Audit {
         let directory = Directory::new(&self.directory);
         let (genesis, allocations) = directory.read_genesis()?;
         let rules = genesis.rules()?;
-        let authority = KeyFile::read(&directory.key())?.signing_key().public_key();
+        let key = KeyFile::read(&directory.key())?;
+        let authority = key.signing_key().public_key();
+        let number = key.journal.context("no journal was made for this key yet; there is nothing to audit")?;
+        let identity = Identity { journal: number, network: rules.genesis.0 };
+        let mark =
+            MarkPlace { disk: Arc::new(RealDisk::open_read_only(directory.path())), name: Directory::MARK.to_owned() };
+        // Read before the journal, so that a daemon that runs beside the audit only ever adds to it.
+        let marked = journal::marked(&mark, &identity)?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::open_read_only(&directory.journal()));
-        let (report, accounts) = state::audit(&disk, &rules, &authority, &allocations);
+        let (report, accounts) = state::audit(&disk, &identity, marked, &rules, &authority, &allocations);
         if let Some(path) = self.accounts {
             let mut text = String::new();
             for slot in accounts.slots() {

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use meshpay_protocol::record::Record;
 
 use crate::directory::Directory;
-use crate::journal::{self, Identity, RealDisk};
+use crate::journal::{self, Identity, MarkPlace, RealDisk};
 use crate::key::KeyFile;
 use crate::settings::Settings;
 use crate::state::known_kinds;
@@ -43,12 +44,22 @@ impl Check {
         println!("key        {} at place {place}: good", &hex::encode(public_key)[..16]);
         let number = key.journal.context("no journal was made for this key yet; run `init` with --genesis")?;
         let identity = Identity { journal: number, network: rules.genesis.0 };
+        let mark =
+            MarkPlace { disk: Arc::new(RealDisk::open_read_only(directory.path())), name: Directory::MARK.to_owned() };
+        let marked = journal::marked(&mark, &identity)?;
         let disk = RealDisk::open_read_only(&directory.journal());
         let read = journal::inspect(&disk, Some(&identity), None, known_kinds(), &mut |position, kind, payload| {
             Record::parse(kind, payload)
                 .map(|_| ())
                 .ok_or_else(|| format!("the record of kind {kind} at {position} does not have that kind's form").into())
         })?;
+        if read.head < marked {
+            bail!(
+                "the journal can be read up to {} only, but was durable up to {marked}: the next start will be refused; \
+                 keep the directory as evidence",
+                read.head
+            );
+        }
         println!("journal    {} records to {}: good", read.records, read.head);
         if let Some(cut) = read.cut {
             println!(

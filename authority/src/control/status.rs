@@ -95,7 +95,8 @@ impl ControlState {
             voting: self.voting.stopped().is_none(),
             voting_stopped_reason: self.voting.stopped().map(voting_stopped_reason),
             room: self.room(),
-            head: self.journal.appended().0,
+            // Frames are padded, so at rest the durable end lies a little beyond the last record's.
+            head: self.journal.appended().max(self.journal.durable()).0,
             durable: self.journal.durable().0,
             checkpoint: self.checkpoint.load(Ordering::Relaxed),
             journal_bytes_left: self.journal.bytes_left(),

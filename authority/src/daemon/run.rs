@@ -206,12 +206,14 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
         tracing::warn!("not everything was finished in time; the next start recovers from the journal");
         return Ok(ExitCode::SUCCESS);
     }
+    let hash_key = recovered.table.hash_key();
     if let Some(image) = recovered.table.image_mut() {
         image.stamp(&Stamp {
             genesis: rules.genesis.0,
             journal_head: end.head.0,
             journal_chain: end.chain,
             voting_stopped: voting.stopped().unwrap_or(0),
+            hash_key,
         })?;
     }
     tracing::info!(head = end.head.0, "stopped cleanly");

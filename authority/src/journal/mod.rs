@@ -71,7 +71,7 @@ pub use format::{
 pub use handle::{Handle, Room};
 pub use mark::MarkPlace;
 pub use real_disk::RealDisk;
-pub use recovery::{adopt, create, inspect, recover};
+pub use recovery::{adopt, create, inspect, marked, recover};
 pub use scan::{Apply, Cut, Recovered};
 pub use thread::{CommitHook, CommitReport, FailureHook, Hooks, JournalThread};
 pub use wait::Waiter;

@@ -163,6 +163,15 @@ pub fn inspect(
     Ok(scan(&request, apply)?.recovered)
 }
 
+/// How far the mark says that the journal was durable. Whoever inspects a journal reads this first: one that ends before it has lost
+/// something that was answered for, which [`inspect`] alone cannot know.
+///
+/// # Errors
+/// If the mark cannot be read, or is another journal's.
+pub fn marked(mark: &MarkPlace, identity: &Identity) -> Result<Position, JournalError> {
+    Ok(Mark::read(mark, identity)?.position)
+}
+
 /// Takes a moved or copied journal directory as the only one from now on. The operator vouches that the other is destroyed: two copies
 /// of an authority sign against each other.
 ///

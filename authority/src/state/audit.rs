@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::known_kinds;
-use crate::journal::{self, Disk, Position};
+use crate::journal::{self, Disk, Identity, Position};
 
 /// Signatures are checked in parallel once this many records wait.
 const BATCH: usize = 4096;
@@ -58,9 +58,11 @@ enum Waiting {
     Certificate(Position, Vec<u8>),
 }
 
-/// Audits a journal. Returns the report, whose `result` says whether it passed, and the accounts at the end.
+/// Audits the journal of `identity` that lies on `disk` and whose mark says that it was durable up to `marked`. Returns the report, whose `result` says whether it passed, and the accounts at the end.
 pub fn audit(
     disk: &Arc<dyn Disk>,
+    identity: &Identity,
+    marked: Position,
     rules: &Rules,
     authority: &PublicKey,
     allocations: &[Allocation],
@@ -77,7 +79,14 @@ pub fn audit(
         evidence: 0,
     };
     let mut head = 0;
-    let result = auditor.run(disk, allocations, &mut head);
+    let result = auditor.run(disk, identity, allocations, &mut head).and_then(|()| {
+        if head >= marked.0 {
+            return Ok(());
+        }
+        Err(format!(
+            "the journal can be read up to {head} only, but was durable up to {marked}: answers were given on records that are gone"
+        ))
+    });
     let mut report = auditor.report(head);
     if let Err(failure) = result {
         report.result = failure;
@@ -99,13 +108,24 @@ struct Auditor<'a> {
 }
 
 impl Auditor<'_> {
-    fn run(&mut self, disk: &Arc<dyn Disk>, allocations: &[Allocation], head: &mut u64) -> Result<(), String> {
+    fn run(
+        &mut self,
+        disk: &Arc<dyn Disk>,
+        identity: &Identity,
+        allocations: &[Allocation],
+        head: &mut u64,
+    ) -> Result<(), String> {
         genesis::allocate(&mut self.accounts, allocations).map_err(|error| error.to_string())?;
-        let read =
-            journal::inspect(&**disk, None, Some(Position::START), known_kinds(), &mut |position, kind, payload| {
+        let read = journal::inspect(
+            &**disk,
+            Some(identity),
+            Some(Position::START),
+            known_kinds(),
+            &mut |position, kind, payload| {
                 self.record(position, kind, payload).map_err(|what| format!("record at {position}: {what}").into())
-            })
-            .map_err(|error| error.to_string())?;
+            },
+        )
+        .map_err(|error| error.to_string())?;
         self.check_signatures()?;
         *head = read.head.0;
         for (token, sum) in self.sums() {

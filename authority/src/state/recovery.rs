@@ -84,18 +84,18 @@ pub struct Recovered {
 
 /// Recovers an authority's state.
 pub fn recover(sources: &RecoverySources<'_>) -> Result<Recovered> {
-    let mut hash_key = [0; 16];
-    getrandom::fill(&mut hash_key).map_err(|error| anyhow::anyhow!("the kernel gave no random bytes: {error}"))?;
     let (mut image, stamp) = Image::open(&sources.image, sources.layout)?;
     if let Some(stamp) = stamp.filter(|stamp| stamp.genesis == sources.identity.network) {
         if let Some(recovered) = from_image(sources, &stamp)? {
-            let table = AccountTable::new(image, hash_key);
+            let table = AccountTable::new(image, stamp.hash_key);
             let (journal, read) = recovered;
             let origin = "the image of a clean stop".to_owned();
             return Ok(Recovered { table, journal, read, voting_stopped: stamp.voting_stopped, origin });
         }
         image.clear()?;
     }
+    let mut hash_key = [0; 16];
+    getrandom::fill(&mut hash_key).map_err(|error| anyhow::anyhow!("the kernel gave no random bytes: {error}"))?;
     from_checkpoint(sources, image, hash_key)
 }
 
