@@ -3,11 +3,13 @@
 mod amount;
 mod book;
 mod certificate;
+mod fault;
 pub mod machine;
 mod order;
 mod random;
 mod request;
 mod verifier;
+pub mod wallet;
 
 pub use amount::{AmountError, format_amount, format_minor, parse_amount, parse_minor_units};
 pub use book::{CertificateBook, MEMORY_BOOK_MAX, MemoryBook};

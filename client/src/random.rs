@@ -9,6 +9,12 @@ pub struct Randomness {
     counter: u64,
 }
 
+impl std::fmt::Debug for Randomness {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Randomness").field("drawn", &self.counter).finish_non_exhaustive()
+    }
+}
+
 impl Randomness {
     /// The sequence of a seed. Two machines must not share a seed: their request ids would be the same.
     pub fn new(seed: [u8; 32]) -> Self {

@@ -216,6 +216,11 @@ impl<B: CertificateBook> Payment<B> {
         }
     }
 
+    /// The book, for a driver that keeps more in it than certificates.
+    pub fn book_mut(&mut self) -> &mut B {
+        &mut self.courier.book
+    }
+
     /// Gives the book back.
     pub fn into_book(self) -> B {
         self.courier.book

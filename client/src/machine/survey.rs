@@ -16,8 +16,9 @@ use meshpay_wire::{AccountAnswer, PublicKey, SignedOrder, account_flags};
 use super::{Answer, Answered, Exchange, Machine, Pace, RefusalHint, RequestKey, Transmission};
 use crate::{Certificate, Randomness, Request, Verifier};
 
-/// How long proof of an unconfirmed claim is waited for, once a quorum has answered.
-pub const PROOF_PATIENCE: Duration = Duration::from_millis(500);
+/// How long proof of an unconfirmed claim is waited for, once a quorum has answered: time for about five transmissions. A liar who
+/// claims and then keeps silent costs this much and no more.
+pub const PROOF_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What one authority says of the account.
 #[derive(Clone, Debug, PartialEq, Eq)]
