@@ -362,6 +362,26 @@ fn without_syncs_a_power_cut_refuses_the_start_and_a_kill_does_not() {
 }
 
 #[test]
+fn what_was_written_without_syncs_is_synced_when_syncs_are_asked_for() {
+    let disk = FaultDisk::new();
+    let mut place = place(&disk);
+    place.config.durability = Durability::Process;
+    place.create();
+    let (mut journal, _) = place.recover().unwrap();
+    let handle = journal.handle();
+    for i in 0..8000 {
+        append_or_commit(&mut journal, &handle, i);
+    }
+    let stopped = journal.stop().unwrap();
+    assert!(stopped.head.0 > 2 * SEGMENT_BYTES);
+    drop(handle);
+    place.config.durability = Durability::PowerLoss;
+    assert_eq!(place.recover().unwrap().1.records, 8000);
+    disk.crash(CrashFault::Lost, 0);
+    assert_eq!(place.recover().unwrap().1.records, 8000);
+}
+
+#[test]
 fn every_flipped_byte_is_detected_or_cut() {
     let disk = fresh();
     let (mut journal, _) = place(&disk).recover().unwrap();
@@ -419,6 +439,26 @@ fn every_flipped_byte_is_detected_or_cut() {
     disk.flip("journal.mark", 100, 1);
     disk.flip("journal.mark", 4096 + 100, 1);
     assert!(matches!(place(&disk).recover(), Err(JournalError::MarkDamaged { .. })));
+}
+
+#[test]
+fn after_a_clean_stop_no_flipped_byte_is_cut() {
+    let disk = fresh();
+    let (mut journal, _) = place(&disk).recover().unwrap();
+    for i in 0..6 {
+        journal.handle().append(KIND, &[&payload(i)]).unwrap();
+        journal.commit().unwrap();
+    }
+    let end = journal.stop().unwrap().head;
+    for offset in (0..end.0).step_by(7) {
+        let flipped = disk.fork();
+        flipped.flip(&segment_name(0), offset, 1 << (offset % 8));
+        let refused = place(&flipped).recover().map(|_| ()).unwrap_err();
+        assert!(
+            matches!(refused, JournalError::Damaged { offset: at, .. } if at <= offset),
+            "byte {offset}: {refused}"
+        );
+    }
 }
 
 #[test]

@@ -130,6 +130,8 @@ impl JournalConfig {
                 Self::SEGMENTS_AHEAD_MIN,
                 Self::SEGMENTS_AHEAD_MAX
             )
+        } else if self.reserve_bytes.is_some_and(|bytes| bytes > self.segment_bytes * (Self::SEGMENTS_AHEAD_MAX - 2)) {
+            format!("reserve_bytes must be at most {} segments", Self::SEGMENTS_AHEAD_MAX - 2)
         } else if self.commit_spacing_us > Self::COMMIT_SPACING_US_MAX {
             format!("commit_spacing_us is {}, must be at most {}", self.commit_spacing_us, Self::COMMIT_SPACING_US_MAX)
         } else {

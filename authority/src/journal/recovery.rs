@@ -96,6 +96,9 @@ pub fn recover(
         live: false,
     };
     let found = scan(&request, apply)?;
+    if last_mark.flags & MARK_PROCESS != 0 {
+        sync_all_segments(&**disk).map_err(failed())?;
+    }
     let blank = make_tail_anew(&**disk, identity, &found).map_err(failed())?;
 
     let mut open_mark = Mark::open(mark, identity, &last_mark, home, config.durability)?;
@@ -193,6 +196,14 @@ fn refuse_volatile(disk: &dyn Disk, config: &JournalConfig) -> Result<(), Journa
     let medium = disk.medium().map_err(JournalError::io(format!("looking at {}", disk.describe())))?;
     if medium.volatile {
         return Err(JournalError::Volatile { directory: disk.describe(), filesystem: medium.filesystem });
+    }
+    Ok(())
+}
+
+/// The last run synced nothing, so more than the last segment may be in the page cache only.
+fn sync_all_segments(disk: &dyn Disk) -> std::io::Result<()> {
+    for name in disk.list()?.into_iter().filter(|name| segment_index(name).is_some()) {
+        disk.open(&name)?.sync_data()?;
     }
     Ok(())
 }

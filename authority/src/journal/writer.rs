@@ -44,6 +44,7 @@ impl Writer {
         assert!(self.in_flight.is_none(), "the frame in flight must be finished before the next one begins");
         let mut filling = self.shared.filling();
         let (Some(place), true) = (filling.place, filling.count > 0) else {
+            filling.submitted = false;
             return Ok(false);
         };
         std::mem::swap(&mut filling.buffer, &mut self.spare);
