@@ -145,6 +145,16 @@ fn vectors() -> String {
     let proof = Equivocation { first: order, second: conflicting };
     proof.verify(&rules.genesis).expect("it proves");
 
+    out.about("Files, as wallets hand them to each other.");
+    let file = |magic: &[u8; 8], body: &[u8]| {
+        let head = [&magic[..], &[1, 0, 0, 0], &(body.len() as u32).to_le_bytes(), &rules.genesis.0].concat();
+        let checked = [head, body.to_vec()].concat();
+        [checked.clone(), truncate_sha512(&checked).to_vec()].concat()
+    };
+    out.hex("certificate.file", file(b"MPAYCERT", &certificate.parts().concat()));
+    out.hex("evidence.file", file(b"MPAYEVID", &[order.as_bytes(), conflicting.as_bytes()].concat()));
+    out.hex("order.file", file(b"MPAYORDR", order.as_bytes()));
+
     out.about("Requests. The first has no return token yet.");
     let envelope =
         |return_token| Envelope { network: rules.network, epoch: rules.epoch, request_id: REQUEST_ID, return_token };
