@@ -1,3 +1,10 @@
-//! The `meshpay` command.
+//! The `meshpay` command: what a person does with the wallet library. `meshpay help` lists it; README.md of this folder documents
+//! output, files and exit codes.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -177,6 +177,11 @@ impl Store {
         self.directory.join(SENT).join(format!("{sequence:020}.certificate"))
     }
 
+    /// Where the certificate of a payment at this sequence lies, once there is one: a file to hand to the recipient.
+    pub fn sent_certificate_path(&self, sequence: u64) -> PathBuf {
+        self.sent_path(sequence)
+    }
+
     fn paid_path(&self, folder: &str, payer: &PublicKey, sequence: u64) -> PathBuf {
         self.directory.join(folder).join(format!("{}-{sequence:020}.certificate", hex::encode(payer)))
     }
