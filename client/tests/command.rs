@@ -1,5 +1,7 @@
 //! The `meshpay` command as a process, against a committee on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking; clippy knows that of test functions only")]
+
 mod common;
 
 use std::path::{Path, PathBuf};

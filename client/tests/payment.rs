@@ -1,5 +1,7 @@
 //! Payments through a simulated committee: bad networks, lagging, silent and lying authorities.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking; clippy knows that of test functions only")]
+
 mod common;
 
 use std::sync::Arc;
