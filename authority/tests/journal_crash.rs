@@ -98,9 +98,8 @@ fn faults() -> Vec<(CrashFault, u64)> {
     faults.extend((0..24).map(|sectors| (CrashFault::Torn(sectors), 0)));
     faults.extend([100, 255, 440].map(|sectors| (CrashFault::Torn(sectors), 0)));
     for seed in 1..=4 {
-        faults.extend(
-            [CrashFault::Reordered, CrashFault::Garbled, CrashFault::ReorderedBlocks].map(|fault| (fault, seed)),
-        );
+        faults
+            .extend([CrashFault::Reordered, CrashFault::Garbled, CrashFault::GarbledBlocks].map(|fault| (fault, seed)));
     }
     faults
 }

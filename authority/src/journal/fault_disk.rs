@@ -26,8 +26,8 @@ pub enum CrashFault {
     Reordered,
     /// As `Reordered`, and a sector that was being written may hold anything.
     Garbled,
-    /// Each block of 4096 bytes by chance.
-    ReorderedBlocks,
+    /// Each block of 4096 bytes by chance, and one that was being written may hold anything, also where the write did not touch it.
+    GarbledBlocks,
 }
 
 /// A directory in memory. Clones are handles to the same disk; see [`fork`](Self::fork) for a copy.
@@ -75,7 +75,24 @@ struct FileState {
 #[derive(Clone)]
 struct Write {
     offset: u64,
-    bytes: Arc<[u8]>,
+    length: u64,
+    /// None for zeros, which most bytes of a new segment are.
+    bytes: Option<Arc<[u8]>>,
+}
+
+impl Write {
+    fn new(offset: u64, bytes: &[u8]) -> Self {
+        let zeros = bytes.chunks(PAGE_BYTES).all(|piece| *piece == ZEROS[..piece.len()]);
+        Self { offset, length: bytes.len() as u64, bytes: (!zeros).then(|| bytes.into()) }
+    }
+
+    /// Brings the part from `from` to `to`, counted from the write's own beginning, into a file.
+    fn land(&self, content: &mut Content, from: u64, to: u64) {
+        match &self.bytes {
+            Some(bytes) => content.write(self.offset + from, &bytes[from as usize..to as usize]),
+            None => content.write_zeros(self.offset + from, to - from),
+        }
+    }
 }
 
 /// Pages that were never written are zero and take no memory.
@@ -98,6 +115,15 @@ impl Content {
             }
             offset += piece.len() as u64;
             bytes = rest;
+        }
+    }
+
+    fn write_zeros(&mut self, offset: u64, length: u64) {
+        let mut done = 0;
+        while done < length {
+            let piece = (length - done).min(PAGE_BYTES as u64 - (offset + done) % PAGE_BYTES as u64);
+            self.write(offset + done, &ZEROS[..piece as usize]);
+            done += piece;
         }
     }
 
@@ -194,7 +220,7 @@ impl FaultDisk {
             CrashFault::Kept => changes.len(),
             CrashFault::Lost => 0,
             CrashFault::Torn(_) => changes.len().saturating_sub(1),
-            CrashFault::Reordered | CrashFault::Garbled | CrashFault::ReorderedBlocks => {
+            CrashFault::Reordered | CrashFault::Garbled | CrashFault::GarbledBlocks => {
                 chance.below(changes.len() as u64 + 1) as usize
             }
         };
@@ -241,29 +267,32 @@ impl FaultDisk {
 }
 
 fn land(content: &mut Content, write: &Write, fault: CrashFault, is_last: bool, chance: &mut Chance) {
-    let unit = if fault == CrashFault::ReorderedBlocks { PAGE_BYTES } else { SECTOR_BYTES };
     match fault {
-        CrashFault::Kept => content.write(write.offset, &write.bytes),
         CrashFault::Lost => {}
         CrashFault::Torn(sectors) if is_last => {
-            let kept =
-                write.bytes.len().min(usize::try_from(sectors).unwrap_or(usize::MAX).saturating_mul(SECTOR_BYTES));
-            content.write(write.offset, &write.bytes[..kept]);
+            write.land(content, 0, write.length.min(sectors.saturating_mul(SECTOR_BYTES as u64)));
         }
-        CrashFault::Torn(_) => content.write(write.offset, &write.bytes),
-        CrashFault::Reordered | CrashFault::Garbled | CrashFault::ReorderedBlocks => {
-            for (i, piece) in write.bytes.chunks(unit).enumerate() {
-                let offset = write.offset + (i * unit) as u64;
-                match chance.below(if fault == CrashFault::Garbled { 8 } else { 2 }) {
-                    0 => {}
-                    7 => {
-                        let mut garbage = piece.to_vec();
-                        garbage.iter_mut().for_each(|byte| *byte = chance.below(256) as u8);
-                        content.write(offset, &garbage);
-                    }
-                    _ => content.write(offset, piece),
-                }
+        CrashFault::Kept | CrashFault::Torn(_) => write.land(content, 0, write.length),
+        CrashFault::Reordered => land_by_chance(content, write, SECTOR_BYTES as u64, 2, chance),
+        CrashFault::Garbled => land_by_chance(content, write, SECTOR_BYTES as u64, GARBLE_CHOICES, chance),
+        CrashFault::GarbledBlocks => land_by_chance(content, write, PAGE_BYTES as u64, GARBLE_CHOICES, chance),
+    }
+}
+
+/// Of so many equal choices for each unit of the disk, one is that it is lost, one that it holds anything, the others that it landed.
+const GARBLE_CHOICES: u64 = 8;
+
+fn land_by_chance(content: &mut Content, write: &Write, unit: u64, choices: u64, chance: &mut Chance) {
+    let end = write.offset + write.length;
+    for block in write.offset / unit..end.div_ceil(unit) {
+        let (from, to) = ((block * unit).max(write.offset), ((block + 1) * unit).min(end));
+        match chance.below(choices) {
+            0 => {}
+            garbled if garbled + 1 == GARBLE_CHOICES => {
+                let garbage: Vec<u8> = (0..unit).map(|_| chance.below(256) as u8).collect();
+                content.write(block * unit, &garbage);
             }
+            _ => write.land(content, from - write.offset, to - write.offset),
         }
     }
 }
@@ -437,7 +466,7 @@ impl DiskFile for FaultFile {
                 state.make_room(file.visible.length + more)?;
             }
             file.visible.write(offset, bytes);
-            file.unsynced.push(Write { offset, bytes: bytes.into() });
+            file.unsynced.push(Write::new(offset, bytes));
             if crashed { state.alive() } else { Ok(()) }
         })
     }
@@ -454,7 +483,7 @@ impl DiskFile for FaultFile {
                 return Err(io::Error::other("injected: the sync failed"));
             }
             for write in std::mem::take(&mut file.unsynced) {
-                file.durable.write(write.offset, &write.bytes);
+                write.land(&mut file.durable, 0, write.length);
             }
             Ok(())
         })

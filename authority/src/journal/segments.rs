@@ -7,6 +7,7 @@ use zerocopy::IntoBytes;
 
 /// Zeros are written in pieces of this size.
 const ZERO_PIECE_BYTES: usize = 1 << 20;
+static ZEROS: [u8; ZERO_PIECE_BYTES] = [0; ZERO_PIECE_BYTES];
 /// After so many bytes of zeros they are synced, so that a commit never waits behind a whole segment of them.
 const ZERO_SYNC_BYTES: u64 = 1 << 20;
 
@@ -44,12 +45,11 @@ fn fill_segment(
         file.write_at(frames, BLOCK_BYTES as u64)?;
     }
     // Blocks that were written once need no metadata at the next write, which makes its sync cheaper (docs/journal.md has the figures).
-    let zeros = vec![0; ZERO_PIECE_BYTES];
     let mut at = (BLOCK_BYTES + frames.len()) as u64;
     let mut synced = at;
     while at < segment_bytes {
-        let piece = zeros.len().min(usize::try_from(segment_bytes - at).unwrap_or(usize::MAX));
-        file.write_at(&zeros[..piece], at)?;
+        let piece = ZEROS.len().min(usize::try_from(segment_bytes - at).unwrap_or(usize::MAX));
+        file.write_at(&ZEROS[..piece], at)?;
         at += piece as u64;
         if at - synced >= ZERO_SYNC_BYTES {
             file.sync_data()?;
