@@ -29,7 +29,7 @@ const PROBES: usize = 60;
 #[test]
 fn no_kill_makes_an_authority_sign_twice_or_forget_what_it_acknowledged() -> Result<()> {
     let plan = Plan::with_daemons(AUTHORITIES);
-    match Storm::run(plan, KILLS * meshpay_tests::scale())? {
+    match Storm::run(plan, KILLS * meshpay_tests::scale(), Watch::Everything)? {
         Outcome::Safe(summary) => println!("{summary}"),
         Outcome::Violation(what) => bail!("{what}"),
     }
@@ -39,11 +39,21 @@ fn no_kill_makes_an_authority_sign_twice_or_forget_what_it_acknowledged() -> Res
 #[test]
 fn without_lock_replay_the_same_test_finds_a_double_vote() -> Result<()> {
     let plan = Plan::with_daemons(AUTHORITIES).fault("skip-lock-replay")?;
-    match Storm::run(plan, 10)? {
+    match Storm::run(plan, KILLS, Watch::DoubleVotes)? {
         Outcome::Safe(summary) => bail!("no double vote was found, so the test cannot see any: {summary}"),
-        Outcome::Violation(what) => ensure!(what.contains("two orders"), "it failed for another reason: {what}"),
+        Outcome::Violation(what) => println!("found: {what}"),
     }
     Ok(())
+}
+
+/// What ends a storm.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// Whatever must not be.
+    Everything,
+    /// Two votes of one authority for one sequence. An authority without its locks shows itself in other ways too: shown a vote that
+    /// it does not remember, it stops voting by itself.
+    DoubleVotes,
 }
 
 /// What a storm came to.
@@ -78,12 +88,13 @@ struct Storm {
     active: Vec<usize>,
     next_payer: usize,
     votes: u64,
+    watch: Watch,
     violation: Option<String>,
 }
 
 impl Storm {
-    fn run(plan: Plan, kills: usize) -> Result<Outcome> {
-        let mut storm = Self::start(plan)?;
+    fn run(plan: Plan, kills: usize, watch: Watch) -> Result<Outcome> {
+        let mut storm = Self::start(plan, watch)?;
         for _ in 0..kills {
             storm.round()?;
             if let Some(what) = storm.violation {
@@ -105,7 +116,7 @@ impl Storm {
         })
     }
 
-    fn start(plan: Plan) -> Result<Self> {
+    fn start(plan: Plan, watch: Watch) -> Result<Self> {
         let random = Random::new("kills under load")?;
         let payers: Vec<Actor> = (0..PAYERS).map(Actor::account).collect();
         let plan = payers.iter().fold(plan, |plan, payer| plan.fund(payer, 1_000_000));
@@ -124,6 +135,7 @@ impl Storm {
             next_payer: ACTIVE,
             payers,
             votes: 0,
+            watch,
             violation: None,
         })
     }
@@ -205,7 +217,13 @@ impl Storm {
             _ => self.new_slot(payer),
         };
         for place in 0..AUTHORITIES {
-            self.send_slot(slot, place)?;
+            // An authority that was away may lack an earlier certificate, and a client brings it up to date first.
+            let lacks = |earlier: &&usize| {
+                let earlier = &self.slots[**earlier];
+                earlier.certificate.is_some() && !earlier.acknowledged[place]
+            };
+            let first = self.slots_of[payer].iter().find(lacks).copied().unwrap_or(slot);
+            self.send_slot(first, place)?;
         }
         Ok(())
     }
@@ -275,7 +293,7 @@ impl Storm {
             _ => Ok(()),
         };
         if let Err(what) = what {
-            self.violation.get_or_insert(what);
+            self.report(what);
         }
     }
 
@@ -336,6 +354,13 @@ impl Storm {
         }
     }
 
+    /// Notes what must not be, if it is what this storm watches for.
+    fn report(&mut self, what: String) {
+        if self.watch == Watch::Everything || what.contains("two orders") {
+            self.violation.get_or_insert(what);
+        }
+    }
+
     fn name(&self, slot: usize) -> String {
         let slot = &self.slots[slot];
         format!("sequence {} of account {}", slot.orders[0].body.sequence, slot.payer)
@@ -368,7 +393,9 @@ impl Storm {
                 other => Err(format!("authority {place} has lost its lock at {}: {other:?}", self.name(at))),
             };
             if let Err(what) = what {
-                self.violation.get_or_insert(what);
+                self.report(what);
+            }
+            if self.violation.is_some() {
                 return Ok(());
             }
         }
@@ -391,9 +418,7 @@ impl Storm {
             };
             if !found {
                 let name = self.name(at);
-                self.violation.get_or_insert(format!(
-                    "authority {place} has forgotten {name}, which it acknowledged: {answer:?}"
-                ));
+                self.report(format!("authority {place} has forgotten {name}, which it acknowledged: {answer:?}"));
                 return Ok(());
             }
         }

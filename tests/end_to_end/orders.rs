@@ -135,6 +135,26 @@ fn conflicting_order_is_refused_with_the_locked_one() -> Result<()> {
 }
 
 #[test]
+fn after_proven_equivocation_new_orders_are_refused_for_a_while_and_certificates_never() -> Result<()> {
+    let mut scene = Scene::of(Plan::single().flag("--penalty-ms", "1000000"))?;
+    let (first, second, next) = (scene.alice_pays(0, 100), scene.alice_pays(0, 200), scene.alice_pays(1, 5));
+    scene.voted(&first)?;
+    scene.refused(&second, RefusalCode::Conflict)?;
+    // What is locked is locked.
+    scene.voted(&first)?;
+    let certificate = scene.certified(first);
+    scene.executed(&certificate)?;
+    scene.refused(&next, RefusalCode::Penalised)?;
+    // It is remembered over a kill.
+    scene.committee.daemons[0].kill()?;
+    scene.committee.daemons[0].start()?;
+    scene.refused(&next, RefusalCode::Penalised)?;
+    let certificate = scene.certified(next);
+    scene.executed(&certificate)?;
+    scene.stop_and_audit()
+}
+
+#[test]
 fn identical_replay_gets_the_same_vote() -> Result<()> {
     let mut scene = Scene::start()?;
     let order = scene.alice_pays(0, 100);

@@ -14,6 +14,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// Small files, since a test pays a few times only and all of them share a disk; and no penalty that lasts, since many tests
+/// offer a conflicting order on the way to something else.
+const DEFAULT_FLAGS: [&str; 8] =
+    ["--accounts-capacity", "4096", "--segment-mib", "1", "--workers", "1", "--penalty-ms", "1"];
+
 /// What a network shall be.
 pub struct Plan {
     daemons: usize,
@@ -46,8 +51,7 @@ impl Plan {
             others: Vec::new(),
             allocations: Vec::new(),
             minimum_first_credit: 1,
-            // Small files: a test pays a few times only, and all of them share a disk.
-            flags: ["--accounts-capacity", "4096", "--segment-mib", "1", "--workers", "1"].map(str::to_owned).to_vec(),
+            flags: DEFAULT_FLAGS.map(str::to_owned).to_vec(),
             environment: Vec::new(),
             program: None,
             directory: None,
@@ -157,6 +161,7 @@ impl Plan {
         for daemon in &daemons {
             let mut init = daemon.command("init");
             init.arg("--genesis").arg(&genesis_file).arg("--allocations").arg(&allocations_file).args(&daemon.flags);
+            init.arg("--listen").arg(daemon.address.to_string()).arg("--metrics").arg(daemon.metrics.to_string());
             finish(init)?.success().with_context(|| format!("making the journal of authority {}", daemon.place))?;
         }
         let network = Network { rules: genesis.rules()? };
