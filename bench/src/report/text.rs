@@ -45,7 +45,7 @@ pub fn report_text(reports: &[&RunReport]) -> String {
 
 /// One aligned line. Writing to a string cannot fail.
 fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
-    let _ = writeln!(text, "  {name:<24}{value}");
+    let _ = writeln!(text, "  {name:<22} {value}");
 }
 
 fn ground(text: &mut String, report: &RunReport) {
@@ -149,7 +149,7 @@ fn cpu(text: &mut String, report: &RunReport) {
         text,
         "CPU, us per settled",
         format!(
-            "user {:.2}, kernel {:.2} (sampled by the timer), taken by the hypervisor {:.2}; cores busy {:.0} %, generator's {:.0} %",
+            "user {:.2}, kernel {:.2}, taken by the hypervisor {:.2}; cores busy {:.0} %, generator's {:.0} %",
             cpu.user_us_per_settled,
             cpu.system_us_per_settled,
             cpu.steal_us_per_settled,
@@ -157,6 +157,16 @@ fn cpu(text: &mut String, report: &RunReport) {
             cpu.generator_busy * 100.0
         ),
     );
+    if cpu.strangers_us_per_settled > STRANGERS_NOTED * cpu.us_per_settled {
+        line(
+            text,
+            "  CAUTION",
+            format!(
+                "other programs ran on the authorities' cores: {:.2} us per settled are theirs; repeat on a quiet machine",
+                cpu.strangers_us_per_settled
+            ),
+        );
+    }
     for share in cpu.threads.iter().filter(|share| share.us_per_settled >= 0.01) {
         line(text, &format!("  {}", share.thread), format!("{:.2}", share.us_per_settled));
     }
@@ -220,37 +230,30 @@ fn details(text: &mut String, report: &RunReport) {
     }
 }
 
+/// Share of the CPU figure above which time used by other programs is pointed out.
+const STRANGERS_NOTED: f64 = 0.02;
+
+/// What stands under every report. A line that begins with two spaces continues the one before.
+const NOTES: &str = "\
+- Settled: order voted for, certificate executed and acknowledged: by the one authority in `single`, by a quorum in `committee`.
+- Finality: from the intended send time to a quorum of votes checked at the client (in `single`: its one vote). Votes are compared
+  with bytes computed beforehand, which is stricter than verifying them. Settlement: likewise to the acknowledgements.
+- Payments come at random (exponential gaps), or as recorded in a trace, and never wait for the authority: no coordinated omission.
+- CPU: all time of the authorities' cores that was not idle, whoever used it: daemon, receiving thread of the interface, kernel
+  workers. User and kernel time are sampled by the timer; threads are accounted exactly, over warm-up and drain too.
+- A rate is sustained if no payment is lost and at most 0.1 % need a repeated request (first timeout 200 ms).
+- Excluded: the clients' work (orders, and in `single` the other authorities' votes, are signed beforehand), and a real network's
+  delay and loss.
+";
+
 fn notes(text: &mut String, reports: &[&RunReport]) {
     text.push_str("How to read this\n----------------\n");
-    let mut note = |note: &str| {
-        let _ = writeln!(text, "- {note}");
-    };
-    note(
-        "Settled: order voted for, certificate executed and acknowledged: by the one authority in `single`, by a quorum in `committee`.",
-    );
-    note(
-        "Finality: from the intended send time to a quorum of votes checked at the client (in `single`: its one vote). Votes are compared with",
-    );
-    note(
-        "  bytes computed beforehand, which is stricter than verifying them. Settlement: likewise to the acknowledgements.",
-    );
-    note(
-        "Payments arrive at random (exponential gaps), or as recorded in a trace, and never wait for the authority: no coordinated omission.",
-    );
-    note(
-        "CPU: all time of the authorities' cores that was not idle, whoever used it: daemon, receiving thread of the interface, kernel workers.",
-    );
-    note("A rate is sustained if no payment is lost and at most 0.1 % need a repeated request (first timeout 200 ms).");
-    note(
-        "Excluded: the clients' work (orders, and in `single` the other authorities' votes, are signed beforehand), and a real network's delay and loss.",
-    );
+    text.push_str(NOTES);
     if reports.iter().any(|report| report.link_kind == "loopback") {
-        note(
-            "On loopback the sender's core pays for the receiver's part of the network stack, so CPU per settled is only a rough figure.",
-        );
+        text.push_str("- On loopback the sender's core pays for the receiver's part of the network stack: CPU per settled is a rough figure.\n");
     }
     if reports.iter().any(|report| report.durability != "power-loss") {
-        note("Durability `process` does not survive a power cut: not a figure for real money.");
+        text.push_str("- Durability `process` does not survive a power cut: not a figure for real money.\n");
     }
 }
 

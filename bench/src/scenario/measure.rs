@@ -19,6 +19,9 @@ pub struct CpuAccount {
     pub system_us_per_settled: f64,
     /// Taken away by the hypervisor while we wanted it; part of the figure.
     pub steal_us_per_settled: f64,
+    /// Used by programs that have nothing to do with the run, warm-up and drain included; part of the figure, and a reason to
+    /// distrust it.
+    pub strangers_us_per_settled: f64,
     /// Share of the cores' time that was not idle, 0 to 1.
     pub busy: f64,
     /// Share of the generator's core's time that was not idle, 0 to 1.
@@ -68,24 +71,40 @@ impl Samples {
 pub fn measure(session: &mut Session<'_>, what: &str, batch: &Batch, pacing: Pacing) -> Result<(Outcome, CpuAccount)> {
     let cores = session.request().cores.of_authorities();
     let generator = [session.request().cores.generator];
-    let threads_before = threads_on(&cores)?;
+    // Of all cores, since a thread may move to ours meanwhile.
+    let threads_before = threads_on(&(0..cpu::core_count()).collect::<Vec<_>>())?;
     let mut edges: Vec<Result<(Samples, Samples)>> = Vec::new();
     let outcome = session.run(what, batch, pacing, |_: WindowEdge| {
         edges.push(Samples::take(&cores).and_then(|ours| Ok((ours, Samples::take(&generator)?))));
     })?;
     let threads = cpu::used_between(&threads_before, &threads_on(&cores)?);
+    let ours: Vec<u32> = session.daemons().iter().map(|daemon| daemon.id()).chain([std::process::id()]).collect();
+    let strangers_us = threads.iter().filter(|thread| is_stranger(thread, &ours)).map(|thread| thread.cpu_us).sum();
     let mut edges = edges.into_iter().collect::<Result<Vec<_>>>()?.into_iter();
     let (Some(begin), Some(end)) = (edges.next(), edges.next()) else { anyhow::bail!("the run had no measured part") };
     let used = begin.0.until(&end.0);
     let generator_used = begin.1.until(&end.1);
-    Ok((outcome.clone(), account(&used, &generator_used, &threads, &outcome)))
+    let account = account(&used, &generator_used, &threads, strangers_us, &outcome);
+    Ok((outcome, account))
 }
 
 fn threads_on(cores: &[usize]) -> Result<Vec<ThreadCpu>> {
     Ok(cores.iter().map(|core| cpu::threads_on(*core)).collect::<Result<Vec<_>>>()?.concat())
 }
 
-fn account(used: &CoreUse, generator: &CoreUse, threads: &[ThreadCpu], outcome: &Outcome) -> CpuAccount {
+/// Whether a thread is of a program that is neither ours nor the kernel's. A kernel thread has no command line.
+fn is_stranger(thread: &ThreadCpu, ours: &[u32]) -> bool {
+    let is_kernel = || std::fs::read(format!("/proc/{}/cmdline", thread.pid)).is_ok_and(|line| line.is_empty());
+    !ours.contains(&thread.pid) && !is_kernel()
+}
+
+fn account(
+    used: &CoreUse,
+    generator: &CoreUse,
+    threads: &[ThreadCpu],
+    strangers_us: u64,
+    outcome: &Outcome,
+) -> CpuAccount {
     let per_settled = |us: u64, settled: u64| us as f64 / settled.max(1) as f64;
     let busy = |used: &CoreUse| used.not_idle_us as f64 / used.elapsed_us.max(1) as f64;
     let settled = outcome.settled_in_window;
@@ -94,6 +113,7 @@ fn account(used: &CoreUse, generator: &CoreUse, threads: &[ThreadCpu], outcome: 
         user_us_per_settled: per_settled(used.user_us, settled),
         system_us_per_settled: per_settled(used.system_us, settled),
         steal_us_per_settled: per_settled(used.steal_us, settled),
+        strangers_us_per_settled: per_settled(strangers_us, outcome.settled),
         busy: busy(used),
         generator_busy: busy(generator),
         threads: threads
@@ -112,14 +132,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn kernel_threads_and_ours_are_no_strangers() {
+        let thread = |pid| ThreadCpu { pid, tid: pid, name: String::new(), core: 0, cpu_us: 1 };
+        let us = std::process::id();
+        assert!(!is_stranger(&thread(us), &[us]));
+        assert!(is_stranger(&thread(us), &[]));
+        // The kernel's thread of threads.
+        assert!(!is_stranger(&thread(2), &[]));
+    }
+
+    #[test]
     fn the_figure_is_all_time_that_was_not_idle() {
         let used = CoreUse { elapsed_us: 1_000_000, not_idle_us: 900_000, user_us: 600_000, ..CoreUse::default() };
         let generator = CoreUse { elapsed_us: 1_000_000, not_idle_us: 250_000, ..CoreUse::default() };
         let thread = ThreadCpu { pid: 1, tid: 1, name: "worker".to_owned(), core: 1, cpu_us: 80_000 };
         let mut outcome = Outcome::new(0);
         (outcome.settled_in_window, outcome.settled) = (30_000, 40_000);
-        let account = account(&used, &generator, &[thread], &outcome);
+        let account = account(&used, &generator, &[thread], 20_000, &outcome);
         assert_eq!((account.us_per_settled, account.user_us_per_settled), (30.0, 20.0));
+        assert_eq!(account.strangers_us_per_settled, 0.5);
         assert_eq!((account.busy, account.generator_busy), (0.9, 0.25));
         assert_eq!(account.threads, [CpuShare { thread: "worker".to_owned(), us_per_settled: 2.0 }]);
     }
