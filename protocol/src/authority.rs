@@ -96,7 +96,7 @@ impl<A: Accounts, S: Signatures> Authority<A, S> {
         let vote_digest = vote_digest(&self.rules.genesis, self.rules.epoch, &digest);
         let pending = PendingCertificate { certificate, digest, vote_digest, sender_known, own_vote: None };
         let mut result = Err(Refusal::new(RefusalCode::BadVote));
-        verify_certificates(&mut self.signatures, &[pending], |_, verified| result = verified);
+        verify_certificates(&self.rules, &mut self.signatures, &[pending], |_, verified| result = verified);
         result.map(Some)
     }
 

@@ -118,9 +118,10 @@ pub fn check_signers(rules: &Rules, certificate: &CertificateView<'_>) -> Result
     Ok(())
 }
 
-/// Checks the signatures of many certificates at once. `verified` gets each certificate's place and either the certificate or
-/// [`RefusalCode::BadVote`] or [`RefusalCode::BadSignature`].
+/// Checks many certificates at once: the rules on their face again, then all signatures. `verified` gets each certificate's place and
+/// either the certificate or the refusal: [`RefusalCode::BadVote`], [`RefusalCode::BadSignature`], or one of [`check_signers`].
 pub fn verify_certificates<'a>(
+    rules: &Rules,
     signatures: &mut impl Signatures,
     pending: &[PendingCertificate<'a>],
     mut verified: impl FnMut(usize, Result<VerifiedCertificate<'a>, Refusal>),
@@ -134,7 +135,13 @@ pub fn verify_certificates<'a>(
         let vote = VoteCheck { place: 0, message: &first.vote_digest, signature: &order.signature };
         let (mut senders, mut sender_of, mut sender_count) = ([sender; GROUP], [0usize; GROUP], 0);
         let (mut votes, mut vote_of, mut vote_count) = ([vote; GROUP * SIGNERS_MAX], [0usize; GROUP * SIGNERS_MAX], 0);
+        let mut bad: [Option<Refusal>; GROUP] = [None; GROUP];
         for (at, item) in group.iter().enumerate() {
+            // Whoever made the pending certificate may not have screened it; a verified one must be a quorum of members all the same.
+            if let Err(refusal) = check_signers(rules, &item.certificate) {
+                bad[at] = Some(refusal);
+                continue;
+            }
             let order = &item.certificate.head.order;
             if !item.sender_known {
                 senders[sender_count] =
@@ -155,21 +162,20 @@ pub fn verify_certificates<'a>(
         signatures.verify_senders(&senders[..sender_count], &mut sender_valid[..sender_count]);
         let mut vote_valid = [true; GROUP * SIGNERS_MAX];
         signatures.verify_votes(&votes[..vote_count], &mut vote_valid[..vote_count]);
-        let mut bad: [Option<RefusalCode>; GROUP] = [None; GROUP];
         for (at, valid) in sender_of[..sender_count].iter().zip(&sender_valid) {
             if !valid {
-                bad[*at] = Some(RefusalCode::BadSignature);
+                bad[*at] = Some(Refusal::new(RefusalCode::BadSignature));
             }
         }
         for (at, valid) in vote_of[..vote_count].iter().zip(&vote_valid) {
             if !valid {
-                bad[*at] = Some(RefusalCode::BadVote);
+                bad[*at] = Some(Refusal::new(RefusalCode::BadVote));
             }
         }
         for (at, item) in group.iter().enumerate() {
             let result = match bad[at] {
                 None => Ok(VerifiedCertificate { certificate: item.certificate, digest: item.digest }),
-                Some(code) => Err(Refusal::new(code)),
+                Some(refusal) => Err(refusal),
             };
             verified(group_at * GROUP + at, result);
         }

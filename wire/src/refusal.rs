@@ -94,7 +94,7 @@ refusal_codes! {
     RetryLater = 22, "retry_later";
     /// This authority has stopped voting for good; it still executes certificates.
     NotVoting = 23, "not_voting";
-    /// The sender is penalised for equivocation until an operator lifts it; certificates still execute.
+    /// The sender is penalised for proven equivocation, for a while; certificates still execute.
     Penalised = 24, "penalised";
     /// The certificate was archived by the operator and is no longer served from here.
     Archived = 25, "archived";

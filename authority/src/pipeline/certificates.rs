@@ -92,7 +92,7 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
         }
         let mut results: ArrayVec<Result<VerifiedCertificate<'_>, Refusal>, CHUNK> = ArrayVec::new();
         if !pending.is_empty() {
-            verify_certificates(signatures, &pending, |_, result| results.push(result));
+            verify_certificates(rules, signatures, &pending, |_, result| results.push(result));
         }
         let mut judged: ArrayVec<(u32, bool), CHUNK> = ArrayVec::new();
         for (origin, result) in origins.iter().zip(&results) {

@@ -234,7 +234,6 @@ impl Auditor<'_> {
                 return Err("it does not continue its recipient's history".to_owned());
             }
         }
-        meshpay_protocol::check_signers(self.rules, certificate).map_err(|refusal| refusal.code.name().to_owned())?;
         self.wait(Waiting::Certificate(position, payload[size_of::<ExecutionHead>()..].to_vec()))
     }
 
@@ -325,7 +324,7 @@ fn check_chunk(rules: &Rules, signatures: &mut Ed25519Signatures, chunk: &[Waiti
             bad.get_or_insert(format!("record at {}: the sender's signature does not verify", order_positions[at]));
         }
     });
-    verify_certificates(signatures, &certificates, |at, verified| {
+    verify_certificates(rules, signatures, &certificates, |at, verified| {
         if let Err(refusal) = verified {
             bad.get_or_insert(format!("record at {}: {}", certificate_positions[at], refusal.code.name()));
         }

@@ -250,7 +250,7 @@ fn the_locked_senders_signature_is_not_verified_again() {
     for (sender_known, own_vote, expected) in [(false, None, (1, 3)), (true, None, (0, 3)), (true, Some(1), (0, 2))] {
         let mut signatures = counting(&network);
         let asked = PendingCertificate { sender_known, own_vote, ..pending(&network, &certificate) };
-        verify_certificates(&mut signatures, &[asked], |_, result| assert!(result.is_ok()));
+        verify_certificates(&network.rules, &mut signatures, &[asked], |_, result| assert!(result.is_ok()));
         assert_eq!((signatures.senders, signatures.votes), expected);
     }
 }
@@ -275,7 +275,7 @@ fn every_certificate_of_a_burst_is_decided_by_itself() {
         .collect();
     let pending: Vec<_> = certificates.iter().map(|certificate| pending(&network, certificate)).collect();
     let mut answers = Vec::new();
-    verify_certificates(&mut counting(&network), &pending, |at, result| {
+    verify_certificates(&network.rules, &mut counting(&network), &pending, |at, result| {
         answers.push((at, result.map(|verified| verified.digest()).map_err(|refusal| refusal.code)));
     });
     let expected: Vec<_> = (0..37)
@@ -541,4 +541,20 @@ fn certificate_at_a_full_table() {
     let verified = nearly_full.verify_certificate(certificate.view()).expect("good").expect("new");
     assert!(matches!(nearly_full.apply_certificate(&verified), Ok(Applied::Now(_))));
     assert_eq!((nearly_full.accounts.inner.slots().len(), nearly_full.accounts.reserved), (4, 0));
+}
+
+/// A pending certificate that nobody screened is no way around the quorum: only a minimal quorum of members is ever verified.
+#[test]
+fn an_unscreened_certificate_below_quorum_or_with_a_stranger_is_never_verified() {
+    let network = Network::weighted(&[1; 4]);
+    let order = network.pay(ALICE, 0, BOB, EURO, 1);
+    let two = network.certify(&order, &[0, 1]);
+    let stranger = Certificate::with_bits(&order, 0b1_0000_0000_0011, &[[0; 64]; 3]);
+    for (certificate, code) in [(&two, RefusalCode::BelowQuorum), (&stranger, RefusalCode::NotAMember)] {
+        let mut answer = None;
+        verify_certificates(&network.rules, &mut counting(&network), &[pending(&network, certificate)], |_, result| {
+            answer = Some(result.map(|_| ()).map_err(|refusal| refusal.code));
+        });
+        assert_eq!(answer, Some(Err(code)));
+    }
 }

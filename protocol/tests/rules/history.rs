@@ -54,7 +54,7 @@ impl Ledger {
         };
         self.position += 7;
         let mut head = None;
-        verify_certificates(&mut Credulous, &[pending], |_, verified| {
+        verify_certificates(&self.network.rules, &mut Credulous, &[pending], |_, verified| {
             head = Some(apply::execution_head(&self.accounts, &verified.expect("all are good")));
         });
         let head = head.expect("one answer");

@@ -148,7 +148,7 @@ impl<'n> Recorder<'n> {
         let vote_digest = vote_digest(&rules.genesis, rules.epoch, &digest);
         let pending = PendingCertificate { certificate: view, digest, vote_digest, sender_known, own_vote: None };
         let mut result = Err(Refusal::new(RefusalCode::BadVote));
-        verify_certificates(&mut self.signatures, &[pending], |_, verified| result = verified);
+        verify_certificates(rules, &mut self.signatures, &[pending], |_, verified| result = verified);
         let verified = result?;
         if decide_certificate(&self.worker(&sender), &verified)? == CertificateDecision::ExecutedBefore {
             return Ok(());
