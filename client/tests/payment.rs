@@ -32,6 +32,7 @@ fn pay_order(
         committee.verifier.clone(),
         PersistedOrder::assume(order),
         &[],
+        &[],
         book,
         pace,
         network.random(),

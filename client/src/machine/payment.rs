@@ -162,12 +162,16 @@ pub struct Payment<B> {
 }
 
 impl<B: CertificateBook> Payment<B> {
-    /// Begins to ask all authorities for votes. The first order is the one that is wanted; others are further orders of the same
-    /// account for the same sequence that the wallet knows of, and orders for another sequence are passed over.
+    /// Begins to ask all authorities for votes. `wanted` is the order that this payment is about; others are further orders of the same
+    /// account for the same sequence that the wallet knows of, and orders for another sequence are passed over. Where several exist,
+    /// `locked` says which of them which authorities (as bits) hold: those are asked for what they hold, and all others for the one
+    /// that weighs most, because that one can still win.
+    #[allow(clippy::too_many_arguments, reason = "the ports come one by one")]
     pub fn new(
         verifier: Arc<Verifier>,
         wanted: PersistedOrder,
         others: &[PersistedOrder],
+        locked: &[(SignedOrder, u32)],
         book: B,
         pace: Pace,
         random: Randomness,
@@ -193,8 +197,13 @@ impl<B: CertificateBook> Payment<B> {
         for other in others {
             payment.candidate_of(&other.0);
         }
+        let held: Vec<(usize, u32)> =
+            locked.iter().filter_map(|(order, places)| Some((payment.candidate_of(order)?, *places))).collect();
+        let weight = |places: u32| payment.verifier.rules().committee.weight_of(places);
+        let heaviest = held.iter().max_by_key(|(_, places)| weight(*places)).map_or(0, |(at, _)| *at);
         for authority in 0..authorities {
-            payment.ask_for_vote(authority, 0, now);
+            let holds = held.iter().find(|(_, places)| places >> authority & 1 == 1);
+            payment.ask_for_vote(authority, holds.map_or(heaviest, |(at, _)| *at), now);
         }
         payment
     }

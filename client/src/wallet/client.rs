@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use meshpay_crypto::SigningKey;
 use meshpay_protocol::Equivocation;
-use meshpay_wire::PublicKey;
+use meshpay_wire::{PublicKey, SignedOrder};
 
 use super::driver::{Driver, DriverError};
 use super::store::{PendingPayment, Store, StoreError};
@@ -23,8 +23,8 @@ use crate::machine::{
 };
 use crate::{Certificate, CertificateError, Randomness, Transfer, Verifier};
 
-/// Part of the time until the deadline that settling what was received may take before a payment.
-const SETTLE_FIRST_PART: u32 = 4;
+/// Part of the time until the deadline that what comes before a payment may take: settling what was received, asking what is locked.
+const FIRST_PART: u32 = 4;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -163,7 +163,16 @@ impl Wallet {
     /// # Errors
     /// Where the socket fails.
     pub fn survey(&mut self, account: PublicKey, tokens: &[u32]) -> Result<SurveyReport, WalletError> {
-        let pace = self.pace();
+        self.survey_within(account, tokens, self.timeout)
+    }
+
+    fn survey_within(
+        &mut self,
+        account: PublicKey,
+        tokens: &[u32],
+        timeout: Duration,
+    ) -> Result<SurveyReport, WalletError> {
+        let pace = Pace::until(self.driver.now() + timeout);
         let now = self.driver.now();
         let mut survey = Survey::new(self.verifier.clone(), account, tokens, pace, self.random.split(), now);
         self.driver.run(&mut survey, |_| Ok::<(), WalletError>(()))?;
@@ -182,7 +191,7 @@ impl Wallet {
             return Err(WalletError::PendingFirst(Box::new(first)));
         }
         let deadline = self.driver.now() + self.timeout;
-        let unsettled = self.settle_incoming(self.timeout / SETTLE_FIRST_PART)?;
+        let unsettled = self.settle_incoming(self.timeout / FIRST_PART)?;
         let report = self.survey(self.store.account(), &[request.token])?;
         if !report.quorum_answered {
             let (answered, authorities) = (report.answered.count_ones(), self.verifier.authorities());
@@ -194,11 +203,11 @@ impl Wallet {
             report.locked().into_iter().filter(|(order, _)| order.body.sequence.get() == next_sequence).collect();
         if !forgotten.is_empty() {
             let mut orders = Vec::new();
-            for (order, _) in forgotten {
-                orders.push(self.store.adopt_order(order)?);
+            for (order, _) in &forgotten {
+                orders.push(self.store.adopt_order(*order)?);
             }
             let pending = PendingPayment { sequence: next_sequence, orders };
-            let mut done = self.carry(pending, deadline)?;
+            let mut done = self.carry(pending, &forgotten, deadline)?;
             done.resumed_instead = true;
             return Ok(done);
         }
@@ -216,7 +225,7 @@ impl Wallet {
             expiry_ms: 0,
         };
         let order = self.store.persist_order(transfer.sign(self.verifier.rules(), key))?;
-        self.carry(PendingPayment { sequence: next_sequence, orders: vec![order] }, deadline)
+        self.carry(PendingPayment { sequence: next_sequence, orders: vec![order] }, &[], deadline)
     }
 
     /// What the authorities report, with what they have not executed yet: received certificates in, own certificates out.
@@ -241,7 +250,12 @@ impl Wallet {
     }
 
     /// Carries orders for one sequence to a certificate, and that to all authorities.
-    fn carry(&mut self, pending: PendingPayment, deadline: Duration) -> Result<PaymentDone, WalletError> {
+    fn carry(
+        &mut self,
+        pending: PendingPayment,
+        locked: &[(SignedOrder, u32)],
+        deadline: Duration,
+    ) -> Result<PaymentDone, WalletError> {
         let account = self.store.account();
         let pace = Pace::until(deadline);
         let started = self.driver.now();
@@ -250,7 +264,8 @@ impl Wallet {
             Some((wanted, others)) => (*wanted, others),
             None => return Err(StoreError::ForeignOrder.into()),
         };
-        let mut payment = Payment::new(self.verifier.clone(), wanted, others, &mut self.store, pace, random, started);
+        let mut payment =
+            Payment::new(self.verifier.clone(), wanted, others, locked, &mut self.store, pace, random, started);
         let mut evidence: Vec<Equivocation> = Vec::new();
         self.driver.run(&mut payment, |payment| {
             while let Some(event) = payment.poll_event() {
@@ -318,24 +333,25 @@ impl Wallet {
     /// Where the directory or the socket fails.
     pub fn resume(&mut self) -> Result<Resumed, WalletError> {
         let mut resumed = Resumed::default();
-        let mut pending = self.store.pending()?;
-        if pending.is_empty() {
-            let report = self.survey(self.store.account(), &[])?;
-            self.keep_proof(&report);
-            let next_sequence = report.next_sequence.unwrap_or(0).max(self.store.next_sequence()?);
-            let mut orders = Vec::new();
-            for (order, _) in report.locked() {
-                if order.body.sequence.get() == next_sequence {
-                    orders.push(self.store.adopt_order(order)?);
-                }
-            }
-            if !orders.is_empty() {
-                pending.push(PendingPayment { sequence: next_sequence, orders });
-            }
+        let pending = self.store.pending()?;
+        // What the authorities hold decides which order can still win, where this wallet was used twice or lost one.
+        let patience = if pending.is_empty() { self.timeout } else { self.timeout / FIRST_PART };
+        let report = self.survey_within(self.store.account(), &[], patience)?;
+        self.keep_proof(&report);
+        let first = pending.first().map(|pending| pending.sequence);
+        let sequence = match first {
+            Some(sequence) => sequence,
+            None => report.next_sequence.unwrap_or(0).max(self.store.next_sequence()?),
+        };
+        let locked: Vec<_> =
+            report.locked().into_iter().filter(|(order, _)| order.body.sequence.get() == sequence).collect();
+        for (order, _) in &locked {
+            self.store.adopt_order(*order)?;
         }
-        for payment in pending {
+        for payment in self.store.pending()? {
             let deadline = self.driver.now() + self.timeout;
-            let done = self.carry(payment, deadline)?;
+            let locked = if payment.sequence == sequence { locked.as_slice() } else { &[] };
+            let done = self.carry(payment, locked, deadline)?;
             let is_final = done.report.outcome.certificate().is_some();
             resumed.payments.push(done);
             // Later sequences cannot be voted for before this one is executed.

@@ -48,17 +48,19 @@ pub fn authority_key(place: usize) -> SigningKey {
 impl TestCommittee {
     /// A committee of equals; the accounts 0 to 3 hold 100.00 EUR each.
     pub fn new(authorities: usize) -> Self {
-        let allocations: Vec<Allocation> =
-            (0..4).map(|number| Allocation { account: account(number), token: EUR, amount: 10_000 }).collect();
-        Self::with_allocations(authorities, allocations)
+        Self::with_weights(&vec![1; authorities])
     }
 
-    pub fn with_allocations(authorities: usize, allocations: Vec<Allocation>) -> Self {
+    /// As [`TestCommittee::new`], with weights.
+    pub fn with_weights(weights: &[u32]) -> Self {
+        let allocations: Vec<Allocation> =
+            (0..4).map(|number| Allocation { account: account(number), token: EUR, amount: 10_000 }).collect();
+        let authorities = weights.len();
         let members = (0..authorities)
             .map(|place| MemberEntry {
                 name: format!("authority-{place}"),
                 key: hex::encode(authority_key(place).public_key()),
-                weight: 1,
+                weight: weights[place],
                 address: None,
             })
             .collect();
