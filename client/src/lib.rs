@@ -1,4 +1,7 @@
-//! The wallet: a library for whoever pays, and the `meshpay` command.
+//! The wallet: a library for whoever pays, and the `meshpay` command. `README.md` of this folder shows both.
+//!
+//! [`machine`] decides and knows neither socket, clock nor disk; [`wallet`] has them; everything else is what both are made of.
+//! Nothing that anybody says is believed here unless a [`Verifier`] has checked the signatures that prove it.
 
 mod amount;
 mod book;

@@ -10,8 +10,8 @@ use std::process::{Command, Output};
 use common::authority::Behaviour;
 use common::udp::UdpCommittee;
 use common::{EUR, TestCommittee, account, account_key, account_seed};
+use meshpay_client::Transfer;
 use meshpay_client::wallet::{KeyFile, Secret, certificate_file};
-use meshpay_client::{Request, Transfer};
 use serde_json::Value;
 
 /// A directory with a genesis file, wallets and a committee.
@@ -253,13 +253,16 @@ fn a_wallet_restored_from_its_key_alone_goes_on_where_it_was() {
     // One more order reaches two authorities only, and then the phone falls into the water.
     let rules = scene.committee.verifier.rules();
     let order = Transfer::new(3, EUR, account(2), 111).sign(rules, &account_key(0));
-    let digest = scene.committee.verifier.order_digest(&order);
     for place in 0..2 {
-        let message = Request::Vote { order, digest }.message(rules, [1; 8], [0; 8]);
-        scene.committee.with(place, |authority| authority.answer(&message, 0)).unwrap();
+        scene.committee.with(place, |authority| authority.vote(&order));
     }
+    let key = std::fs::read(payer.join("key")).unwrap();
     std::fs::remove_dir_all(&payer).unwrap();
-    let payer = scene.wallet(0);
+    let payer = scene.path("restored");
+    std::fs::create_dir(&payer).unwrap();
+    meshpay_client::wallet::write_durably(&payer.join("key"), &key).unwrap();
+    assert!(scene.run(&payer, &["balance"]).stderr.contains("meshpay address"));
+    assert_eq!(scene.run(&payer, &["address"]).stdout.trim(), hex_of(0));
     let paid = scene.json(&payer, &["pay", &hex_of(3), "9"]);
     assert_eq!((paid.code, &paid.json["resumed_instead"]), (7, &Value::Bool(true)), "{paid:?}");
     assert_eq!(paid.json["order"]["recipient"], hex_of(2).as_str());
@@ -275,9 +278,7 @@ fn resume_finds_a_forgotten_order() {
     let scene = Scene::new(TestCommittee::new(4));
     let rules = scene.committee.verifier.rules();
     let order = Transfer::new(0, EUR, account(2), 111).sign(rules, &account_key(0));
-    let digest = scene.committee.verifier.order_digest(&order);
-    let message = Request::Vote { order, digest }.message(rules, [1; 8], [0; 8]);
-    scene.committee.with(1, |authority| authority.answer(&message, 0)).unwrap();
+    scene.committee.with(1, |authority| authority.vote(&order));
     let payer = scene.wallet(0);
     let resumed = scene.json(&payer, &["resume"]);
     assert_eq!(
@@ -297,10 +298,9 @@ fn evidence_of_a_wallet_used_twice_is_saved_and_checked() {
     assert_eq!(killed.unwrap().status.code(), None);
     let rules = scene.committee.verifier.rules();
     let other = Transfer::new(0, EUR, account(2), 111).sign(rules, &account_key(0));
-    let digest = scene.committee.verifier.order_digest(&other);
-    for place in 0..4 {
-        let message = Request::Vote { order: other, digest }.message(rules, [1; 8], [0; 8]);
-        scene.committee.with(place, |authority| authority.answer(&message, 0)).unwrap();
+    // Two hold it: an order of this device's own, asked of the other two, would lock the account for ever.
+    for place in 0..2 {
+        scene.committee.with(place, |authority| authority.vote(&other));
     }
     let resumed = scene.json(&payer, &["resume"]);
     assert_eq!((resumed.code, &resumed.json["payments"][0]["result"]), (7, &Value::from("superseded")), "{resumed:?}");
@@ -325,10 +325,8 @@ fn money_that_no_authority_has_seen_is_spent_by_presenting_the_certificate() {
     let order = Transfer::new(0, EUR, account(9), 5_000).sign(rules, &account_key(1));
     let mut votes = meshpay_client::VoteCollector::new(scene.committee.verifier.clone(), order);
     for place in 0..4 {
-        scene.committee.with(place, |authority| {
-            let verified = authority.inner.verify_transfer(&order, 0).unwrap().unwrap();
-            votes.add(&authority.inner.sign_vote(&verified, 0).unwrap()).unwrap();
-        });
+        let vote = scene.committee.with(place, |authority| authority.vote(&order));
+        votes.add(&vote).unwrap();
     }
     let file = scene.path("from-payer");
     std::fs::write(&file, certificate_file(&rules.genesis, &votes.certificate().unwrap())).unwrap();

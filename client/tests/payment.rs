@@ -206,13 +206,9 @@ fn received_certificates_help_where_no_authority_has_executed_them() {
     let mut network = TestNetwork::new(2, CLEAR);
     // The payer makes the certificate and vanishes before anybody executes it.
     let order_in = order(&committee, 1, 9, 0, 5_000);
-    let mut votes = meshpay_client::VoteCollector::new(committee.verifier.clone(), order_in);
-    for authority in &mut committee.authorities {
-        let verified = authority.inner.verify_transfer(&order_in, 0).unwrap().unwrap();
-        votes.add(&authority.inner.sign_vote(&verified, 0).unwrap()).unwrap();
-    }
+    let certified = committee.certify(&order_in);
     let mut book = MemoryBook::new();
-    meshpay_client::CertificateBook::keep(&mut book, &Arc::new(votes.certificate().unwrap()));
+    meshpay_client::CertificateBook::keep(&mut book, &Arc::new(certified));
     let report = pay(&mut committee, &mut network, &mut book, (9, 2), 0, 5_000);
     certificate(&report);
     assert_eq!(committee.authorities[0].balance(&account(2)), 15_000);
@@ -224,10 +220,7 @@ fn a_forgotten_order_that_is_locked_is_adopted_and_wins() {
     let mut network = TestNetwork::new(2, CLEAR);
     let forgotten = order(&committee, 0, 1, 0, 111);
     for place in 0..3 {
-        let authority = &mut committee.authorities[place];
-        let request =
-            meshpay_client::Request::Vote { order: forgotten, digest: committee.verifier.order_digest(&forgotten) };
-        authority.answer(&request.message(committee.verifier.rules(), [1; 8], [0; 8]), 0);
+        committee.authorities[place].vote(&forgotten);
     }
     let new = order(&committee, 0, 2, 0, 222);
     let (report, events) = pay_order(&mut committee, &mut network, &mut MemoryBook::new(), new);

@@ -181,7 +181,7 @@ proptest! {
                 prop_assert!(report.locked().is_empty(), "no honest authority holds anything");
             }
             // So patient that it ends at the deadline, where somebody never answers.
-            let pace = Pace { linger: Duration::from_secs(60), ..Pace::until(world.network.now + Duration::from_secs(60)) };
+            let pace = Pace { linger_least: Duration::from_secs(60), ..Pace::until(world.network.now + Duration::from_secs(60)) };
             let (random, now) = (world.network.random(), world.network.now);
             let mut walk =
                 HistoryWalk::new(verifier, account(number), true_next, 100, MemoryBook::new(), pace, random, now);

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use meshpay_client::machine::SurveyReport;
-use meshpay_client::wallet::Store;
+use meshpay_client::wallet::{KeyError, Store};
 use meshpay_client::{Verifier, format_amount, format_minor};
 use meshpay_protocol::Token;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ impl Keygen {
         let key_file = context.key_file()?;
         // Before the passphrase is asked for.
         if key_file.exists() {
-            return Err(meshpay_client::wallet::KeyError::Exists(directory.join("key")).into());
+            return Err(KeyError::Exists(directory.join("key")).into());
         }
         let genesis = context.genesis_if_known()?;
         let _lock = Store::lock(&directory)?;
@@ -51,7 +51,11 @@ impl Keygen {
 
 /// `address`.
 pub fn address(context: &Context) -> Result<Output, Failure> {
-    let account = context.key_file()?.account()?;
+    let key_file = context.key_file()?;
+    let account = match key_file.account() {
+        Err(KeyError::AddressMissing(_)) => key_file.restore_address(&context.passphrase(false)?)?,
+        other => other?,
+    };
     context.keep_genesis(&context.directory()?)?;
     let genesis = context.genesis_if_known()?;
     let digest = genesis.as_ref().map(|genesis| genesis.digest()).transpose()?;

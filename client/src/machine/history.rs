@@ -53,6 +53,7 @@ pub struct HistoryWalk<B> {
     denied: BTreeSet<u64>,
     walks: Vec<CreditWalk>,
     quorum_at: Option<Duration>,
+    started: Duration,
     now: Duration,
     done: bool,
 }
@@ -83,6 +84,7 @@ impl<B: CertificateBook> HistoryWalk<B> {
             denied: BTreeSet::new(),
             walks: (0..verifier.authorities()).map(|_| CreditWalk::default()).collect(),
             quorum_at: None,
+            started: now,
             now,
             done: false,
             verifier,
@@ -173,12 +175,19 @@ impl<B: CertificateBook> HistoryWalk<B> {
         if certificate.recipient() != self.account || previous >= here {
             return;
         }
-        walk.found.push(Arc::new(certificate));
+        let certificate = Arc::new(certificate);
+        self.book.keep(&certificate);
+        walk.found.push(certificate);
         walk.cut_off = previous != 0 && walk.found.len() >= self.limit;
         if previous != 0 && !walk.cut_off {
             walk.ended = false;
             self.follow(authority, previous, now);
         }
+    }
+
+    /// When the slower authorities are no longer waited for, once a quorum has answered.
+    fn linger_end(&self) -> Option<Duration> {
+        self.quorum_at.map(|quorum_at| self.pace.linger_until(self.started, quorum_at))
     }
 
     fn conclude(&mut self, now: Duration) {
@@ -198,7 +207,7 @@ impl<B: CertificateBook> HistoryWalk<B> {
             self.quorum_at.get_or_insert(now);
         }
         let all = self.walks.iter().all(|walk| walk.ended);
-        let lingered = self.quorum_at.is_some_and(|quorum_at| now >= quorum_at + self.pace.linger);
+        let lingered = self.linger_end().is_some_and(|end| now >= end);
         self.done |= (debits_found && all) || lingered || now >= self.pace.deadline;
     }
 }
@@ -221,7 +230,7 @@ impl<B: CertificateBook> Machine for HistoryWalk<B> {
         if self.done {
             return None;
         }
-        let lingered = self.quorum_at.map(|quorum_at| quorum_at + self.pace.linger);
+        let lingered = self.linger_end();
         let timers = [self.exchange.next_timer(), self.fetcher.next_timer(), lingered, Some(self.pace.deadline)];
         timers.into_iter().flatten().min()
     }

@@ -43,14 +43,26 @@ pub struct Pace {
     pub retry: RetryPolicy,
     /// When the machine ends, whatever it has reached.
     pub deadline: Duration,
-    /// How long it still waits for the slower authorities once a quorum has answered.
-    pub linger: Duration,
+    /// Once a quorum has answered, the slower authorities get [`LINGER_FACTOR`] times as long as that took, but not less than this,
+    pub linger_least: Duration,
+    /// and not more than this.
+    pub linger_most: Duration,
 }
+
+/// See [`Pace::linger_least`].
+pub const LINGER_FACTOR: u32 = 4;
 
 impl Pace {
     /// The usual pace until a deadline.
     pub fn until(deadline: Duration) -> Self {
-        Self { retry: RetryPolicy::default(), deadline, linger: Duration::from_millis(200) }
+        let (linger_least, linger_most) = (Duration::from_millis(50), Duration::from_millis(300));
+        Self { retry: RetryPolicy::default(), deadline, linger_least, linger_most }
+    }
+
+    /// When waiting for the slower ones ends, where a quorum took from `started` to `quorum_at`.
+    pub fn linger_until(&self, started: Duration, quorum_at: Duration) -> Duration {
+        let patience = quorum_at.saturating_sub(started) * LINGER_FACTOR;
+        quorum_at + patience.clamp(self.linger_least, self.linger_most.max(self.linger_least))
     }
 }
 

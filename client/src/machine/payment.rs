@@ -161,6 +161,12 @@ pub struct Payment<B> {
     events: VecDeque<PaymentEvent>,
 }
 
+/// Where a payment has a certificate and a quorum's acknowledgements, its end: the slower authorities are waited for as long as
+/// the certificate's way to the quorum justifies.
+fn payment_end(pace: &Pace, certified_at: Option<Duration>, settled_at: Option<Duration>) -> Option<Duration> {
+    Some(pace.linger_until(certified_at?, settled_at?))
+}
+
 impl<B: CertificateBook> Payment<B> {
     /// Begins to ask all authorities for votes. `wanted` is the order that this payment is about; others are further orders of the same
     /// account for the same sequence that the wallet knows of, and orders for another sequence are passed over. Where several exist,
@@ -446,7 +452,8 @@ impl<B: CertificateBook> Payment<B> {
             self.settled_at.get_or_insert(now);
         }
         let all = self.approaches.iter().all(|approach| approach.progress.acknowledged);
-        let lingered = self.settled_at.is_some_and(|settled_at| now >= settled_at + self.pace.linger);
+        let end = payment_end(&self.pace, self.certified_at, self.settled_at);
+        let lingered = end.is_some_and(|end| now >= end);
         self.done |= all || lingered || now >= self.pace.deadline;
     }
 }
@@ -487,7 +494,7 @@ impl<B: CertificateBook> Machine for Payment<B> {
         if self.done {
             return None;
         }
-        let lingered = self.settled_at.map(|settled_at| settled_at + self.pace.linger);
+        let lingered = payment_end(&self.pace, self.certified_at, self.settled_at);
         self.courier.next_timer().into_iter().chain(lingered).chain([self.pace.deadline]).min()
     }
 

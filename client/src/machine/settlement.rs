@@ -25,6 +25,7 @@ pub struct Settlement<B> {
     courier: Courier<B>,
     verifier: Arc<Verifier>,
     pace: Pace,
+    started: Duration,
     wanted: BTreeMap<(PublicKey, u64), (Arc<Certificate>, u32)>,
     quorum_at: Option<Duration>,
     done: bool,
@@ -54,7 +55,7 @@ impl<B: CertificateBook> Settlement<B> {
             }
         }
         let done = wanted.is_empty();
-        Self { courier, verifier, pace, wanted, quorum_at: None, done }
+        Self { courier, verifier, pace, started: now, wanted, quorum_at: None, done }
     }
 
     /// Who has acknowledged what so far.
@@ -73,6 +74,11 @@ impl<B: CertificateBook> Settlement<B> {
         self.courier.book
     }
 
+    /// When the slower authorities are no longer waited for, once a quorum has answered.
+    fn linger_end(&self) -> Option<Duration> {
+        self.quorum_at.map(|quorum_at| self.pace.linger_until(self.started, quorum_at))
+    }
+
     fn take_events(&mut self, now: Duration) {
         while let Some(event) = self.courier.poll_event() {
             let CourierEvent::Delivered { authority, certificate, .. } = event else { continue };
@@ -87,7 +93,7 @@ impl<B: CertificateBook> Settlement<B> {
             self.quorum_at.get_or_insert(now);
         }
         let all = (1u64 << self.verifier.authorities()) - 1;
-        let lingered = self.quorum_at.is_some_and(|quorum_at| now >= quorum_at + self.pace.linger);
+        let lingered = self.linger_end().is_some_and(|end| now >= end);
         self.done |= lingered
             || now >= self.pace.deadline
             || self.wanted.values().all(|(_, acknowledged)| u64::from(*acknowledged) == all);
@@ -111,7 +117,7 @@ impl<B: CertificateBook> Machine for Settlement<B> {
         if self.done {
             return None;
         }
-        let lingered = self.quorum_at.map(|quorum_at| quorum_at + self.pace.linger);
+        let lingered = self.linger_end();
         self.courier.next_timer().into_iter().chain(lingered).chain([self.pace.deadline]).min()
     }
 

@@ -140,6 +140,7 @@ pub struct Survey {
     /// For each authority, the highest next sequence whose proof it was asked for.
     proof_asked: Vec<u64>,
     quorum_at: Option<Duration>,
+    started: Duration,
     now: Duration,
     done: bool,
 }
@@ -179,6 +180,7 @@ impl Survey {
             proof: None,
             proof_asked: vec![0; authorities],
             quorum_at: None,
+            started: now,
             now,
             done: false,
         }
@@ -296,6 +298,11 @@ impl Survey {
         }
     }
 
+    /// When the slower authorities are no longer waited for, once a quorum has answered.
+    fn linger_end(&self) -> Option<Duration> {
+        self.quorum_at.map(|quorum_at| self.pace.linger_until(self.started, quorum_at))
+    }
+
     fn conclude(&mut self, now: Duration) {
         self.now = now;
         let complete = self.complete();
@@ -305,12 +312,12 @@ impl Survey {
         }
         let all = (1u64 << self.verifier.authorities()) - 1;
         let proving = self.asked.values().any(|(_, asked)| matches!(asked, Asked::Proof(_)));
-        let enough = match self.quorum_at {
+        let enough = match self.linger_end() {
             None => false,
-            Some(quorum_at) => {
+            Some(end) => {
                 let everybody = u64::from(complete) == all;
-                let lingered = now >= quorum_at + self.pace.linger;
-                let patient = now < quorum_at + self.pace.linger + PROOF_PATIENCE;
+                let lingered = now >= end;
+                let patient = now < end + PROOF_PATIENCE;
                 (everybody || lingered) && !(proving && patient)
             }
         };
@@ -335,7 +342,7 @@ impl Machine for Survey {
         if self.done {
             return None;
         }
-        let ends = self.quorum_at.map(|quorum_at| quorum_at + self.pace.linger);
+        let ends = self.linger_end();
         let ends = ends.into_iter().flat_map(|end| [end, end + PROOF_PATIENCE]).filter(|end| *end > self.now);
         self.exchange.next_timer().into_iter().chain(ends).chain([self.pace.deadline]).min()
     }

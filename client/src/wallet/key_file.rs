@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use age::secrecy::{ExposeSecret, SecretString};
 use meshpay_crypto::SigningKey;
 use meshpay_wire::PublicKey;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::durable::write_durably;
 
@@ -46,6 +46,9 @@ pub enum KeyError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The public half is gone.
+    #[error("{path} is missing; run `meshpay address`, which restores it from the key", path = .0.display())]
+    AddressMissing(PathBuf),
     /// Decryption failed.
     #[error("the passphrase does not open {path}; try again, caps lock off", path = .0.display())]
     Passphrase(PathBuf),
@@ -157,8 +160,7 @@ impl KeyFile {
             age::encrypt(&recipient, text.as_bytes()).map_err(|error| KeyError::Encrypt(error.to_string()))?;
         let public = SigningKey::from_seed(seed).public_key();
         write_durably(&self.path, &encrypted).map_err(|error| self.file_error(error))?;
-        write_durably(&self.address_path, format!("{}\n", hex::encode(public)).as_bytes())
-            .map_err(|source| KeyError::File { path: self.address_path.clone(), source })?;
+        self.write_address(&public)?;
         Ok(public)
     }
 
@@ -171,8 +173,10 @@ impl KeyFile {
             return Err(KeyError::Missing(self.path.clone()));
         }
         self.refuse_readable()?;
-        let text = fs::read_to_string(&self.address_path)
-            .map_err(|source| KeyError::File { path: self.address_path.clone(), source })?;
+        let text = fs::read_to_string(&self.address_path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => KeyError::AddressMissing(self.address_path.clone()),
+            _ => KeyError::File { path: self.address_path.clone(), source },
+        })?;
         let mut account = [0; 32];
         hex::decode_to_slice(text.trim(), &mut account).map_err(|_| KeyError::Damaged {
             path: self.address_path.clone(),
@@ -192,6 +196,36 @@ impl KeyFile {
     /// Where the passphrase is wrong or the file is not as it was written.
     pub fn open(&self, passphrase: &Secret) -> Result<SigningKey, KeyError> {
         let account = self.account()?;
+        let key = self.decrypt(passphrase)?;
+        if key.public_key() != account {
+            return Err(KeyError::Damaged {
+                path: self.address_path.clone(),
+                what: "it names another account than the key".to_owned(),
+            });
+        }
+        Ok(key)
+    }
+
+    /// Writes the public half again, for a wallet of which only the key was kept.
+    ///
+    /// # Errors
+    /// As [`KeyFile::open`].
+    pub fn restore_address(&self, passphrase: &Secret) -> Result<PublicKey, KeyError> {
+        if !self.exists() {
+            return Err(KeyError::Missing(self.path.clone()));
+        }
+        self.refuse_readable()?;
+        let public = self.decrypt(passphrase)?.public_key();
+        self.write_address(&public)?;
+        Ok(public)
+    }
+
+    fn write_address(&self, public: &PublicKey) -> Result<(), KeyError> {
+        write_durably(&self.address_path, format!("{}\n", hex::encode(public)).as_bytes())
+            .map_err(|source| KeyError::File { path: self.address_path.clone(), source })
+    }
+
+    fn decrypt(&self, passphrase: &Secret) -> Result<SigningKey, KeyError> {
         let length = fs::metadata(&self.path).map_err(|error| self.file_error(error))?.len();
         let damaged = |what: &str| KeyError::Damaged { path: self.path.clone(), what: what.to_owned() };
         if length > KEY_FILE_MAX {
@@ -211,15 +245,7 @@ impl KeyFile {
         let mut seed = Zeroizing::new([0; 32]);
         hex::decode_to_slice(digits.trim_ascii_end(), &mut *seed)
             .map_err(|_| damaged("its seed is not 64 hex digits"))?;
-        let key = SigningKey::from_seed(&seed);
-        seed.zeroize();
-        if key.public_key() != account {
-            return Err(KeyError::Damaged {
-                path: self.address_path.clone(),
-                what: "it names another account than the key".to_owned(),
-            });
-        }
-        Ok(key)
+        Ok(SigningKey::from_seed(&seed))
     }
 }
 

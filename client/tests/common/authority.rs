@@ -220,6 +220,18 @@ impl TestAuthority {
         }
     }
 
+    /// Votes for an order, as if somebody had asked for it.
+    pub fn vote(&mut self, order: &SignedOrder) -> Vote {
+        let digest = order_digest(&self.inner.rules.genesis, &order.body);
+        let request = meshpay_client::Request::Vote { order: *order, digest };
+        let datagram = request.message(&self.inner.rules.clone(), [8; 8], [0; 8]);
+        let answer = self.answer(&datagram, 0).unwrap();
+        match messages(&answer).next() {
+            Some(Ok(Message::TransferResponse(_, vote))) => *vote,
+            other => panic!("no vote but {other:?}"),
+        }
+    }
+
     /// Executes a certificate directly, as if somebody had brought it.
     pub fn execute(&mut self, certificate: &meshpay_client::Certificate) {
         let request = meshpay_client::Request::Confirm(std::sync::Arc::new(certificate.clone()));

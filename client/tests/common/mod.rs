@@ -9,10 +9,11 @@ pub mod udp;
 use std::sync::Arc;
 
 use authority::{Behaviour, TestAuthority};
-use meshpay_client::Verifier;
+use meshpay_client::{Certificate, Verifier, VoteCollector};
 use meshpay_crypto::SigningKey;
 use meshpay_protocol::genesis::{Allocation, MemberEntry};
 use meshpay_protocol::{Ed25519Signatures, Genesis};
+use meshpay_wire::SignedOrder;
 
 /// The one token of test networks.
 pub const EUR: u32 = 1;
@@ -74,6 +75,15 @@ impl TestCommittee {
             })
             .collect();
         Self { genesis, allocations, verifier, authorities }
+    }
+
+    /// A certificate for an order, voted for by all and executed by nobody.
+    pub fn certify(&mut self, order: &SignedOrder) -> Certificate {
+        let mut votes = VoteCollector::new(self.verifier.clone(), *order);
+        for authority in &mut self.authorities {
+            votes.add(&authority.vote(order)).unwrap();
+        }
+        votes.certificate().unwrap()
     }
 
     pub fn behave(mut self, place: usize, behaviour: Behaviour) -> Self {
