@@ -235,3 +235,37 @@ fn a_single_authority_that_is_ahead_proves_it() {
     assert_eq!(report.next_sequence, Some(1));
     assert_eq!(report.proof.map(|proof| proof.digest()), Some(certificate.digest()));
 }
+
+#[test]
+fn no_bytes_panic_a_machine() {
+    let mut committee = TestCommittee::new(4);
+    // A past, so that every kind of answer exists.
+    let first = Transfer::new(0, EUR, account(1), 100).sign(committee.verifier.rules(), &account_key(0));
+    let certificate = committee.certify(&first);
+    committee.authorities[0].execute(&certificate);
+    let mut random = Randomness::new([9; 32]);
+    for round in 0..3_000 {
+        let mut payment = payment(&committee, round % 3);
+        let mut now = NOW;
+        for _ in 0..3 {
+            for (authority, request) in transmissions(&mut payment) {
+                let Some(mut answer) = committee.authorities[authority].answer(&request, 0) else { continue };
+                // Past the header's echo, so that the body is looked at; sometimes anywhere.
+                let from = if random.below(4) == 0 { 0 } else { HEADER_LENGTH as u64 };
+                for _ in 0..=random.below(3) {
+                    let at = from + random.below((answer.len() as u64).saturating_sub(from).max(1));
+                    if let Some(byte) = answer.get_mut(at as usize) {
+                        *byte ^= 1 << random.below(8);
+                    }
+                }
+                answer.truncate(answer.len() - random.below(2) as usize * random.below(answer.len() as u64) as usize);
+                payment.receive(authority, &answer, now);
+            }
+            now += Duration::from_millis(500);
+            payment.advance(now);
+        }
+        if let Some(certificate) = payment.report().outcome.certificate() {
+            assert!(committee.verifier.check_certificate(&certificate.view()).is_ok(), "round {round}");
+        }
+    }
+}
