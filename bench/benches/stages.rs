@@ -151,7 +151,9 @@ fn stages(criterion: &mut Criterion) {
         let pending = scene.pending_certificates();
         bencher.iter(|| {
             let mut count = 0;
-            verify_certificates(&mut signatures, &pending, |_, outcome| count += usize::from(outcome.is_ok()));
+            verify_certificates(&scene.network.rules, &mut signatures, &pending, |_, outcome| {
+                count += usize::from(outcome.is_ok())
+            });
             assert_eq!(count, BURST);
         });
     });

@@ -72,22 +72,27 @@ impl Scene {
             .enumerate()
             .map(|(place, server)| Target { place: place as u8, address: server.address })
             .collect();
-        let plan = Plan {
+        let plan = self.plan(&targets, batch, pacing);
+        let mut edges = Vec::new();
+        let outcome = run(&plan, &mut open_ports().expect("ports"), &mut clients(), |edge| edges.push(edge));
+        assert_eq!(edges, [WindowEdge::Begin, WindowEdge::End]);
+        outcome.expect("the ports live")
+    }
+
+    fn plan<'a>(&'a self, targets: &'a [Target], batch: &'a Batch, pacing: Pacing) -> Plan<'a> {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        Plan {
             rules: &self.network.rules,
-            targets: &targets,
+            targets,
             quorum: self.quorum,
             check: AnswerCheck::Exact,
             batch,
             batch_number: 3,
             pacing,
             drain: Duration::from_secs(20),
-            stop: &AtomicBool::new(false),
+            stop: &NEVER,
             on_settled: &|_| {},
-        };
-        let mut edges = Vec::new();
-        let outcome = run(&plan, &mut open_ports().expect("ports"), &mut clients(), |edge| edges.push(edge));
-        assert_eq!(edges, [WindowEdge::Begin, WindowEdge::End]);
-        outcome.expect("the ports live")
+        }
     }
 
     fn finish(self) -> (Vec<Finished>, Ledger, Wallets) {
@@ -160,6 +165,18 @@ fn committee_settles_all_and_the_books_of_all_agree() {
     for one in &finished {
         assert_same_books(one, &ledger, &wallets);
     }
+}
+
+#[test]
+fn a_closed_loop_uses_up_its_batch() {
+    let mut scene = Scene::new(Quorum::OneOfMany, 300, Faults::default(), None);
+    let batch = scene.sign(&mut UniformMix::new(SEED, 300), 600);
+    let targets = [Target { place: 0, address: scene.servers[0].address }];
+    let plan = scene.plan(&targets, &batch, Pacing::Closed { in_flight: 32 });
+    let outcome = run(&plan, &mut open_ports().expect("ports"), &mut clients(), |_| panic!("it has no edges"));
+    let outcome = outcome.expect("the ports live");
+    assert_eq!((outcome.settled, outcome.lost, outcome.settled_in_window), (600, 0, 600));
+    assert!(outcome.settled_per_second() > 0.0);
 }
 
 #[test]

@@ -41,10 +41,9 @@ pub fn run(
         while port.receive()? > 0 {}
     }
     let before = totals(ports);
-    let window_ns = match &plan.pacing {
-        Pacing::Open(schedule) => schedule.window_ns(),
-        // The first quarter fills the pipeline.
-        Pacing::Closed { stop_ns, .. } => stop_ns / 4..*stop_ns,
+    let (window_ns, edges_passed) = match &plan.pacing {
+        Pacing::Open(schedule) => (schedule.window_ns(), 0),
+        Pacing::Closed { .. } => (0..u64::MAX, 2),
     };
     let start = Instant::now();
     let driver = Driver {
@@ -56,12 +55,15 @@ pub fn run(
         payments: Payments::new(plan, window_ns.clone()),
         retries: Retries::default(),
         window_ns,
-        edges_passed: 0,
+        edges_passed,
         window_began: start,
         next_report_ns: 0,
     };
     let (mut outcome, after) = driver.drive()?;
     outcome.elapsed_seconds = start.elapsed().as_secs_f64();
+    if let Pacing::Closed { .. } = plan.pacing {
+        outcome.window_seconds = outcome.elapsed_seconds;
+    }
     outcome.dropped_at_socket = after.receive_dropped_by_kernel.saturating_sub(before.receive_dropped_by_kernel);
     outcome.refused_by_kernel = after.refused.total().saturating_sub(before.refused.total());
     outcome.sent = after.sent - before.sent;
@@ -112,7 +114,7 @@ impl<P: Waitable + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
             if self.plan.stop.load(Ordering::Relaxed) {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, Interrupted));
             }
-            if self.all_started(now) {
+            if self.all_started() {
                 if drain_until_ns.is_none() {
                     self.payments.outcome.backlog_at_end = self.payments.in_flight() as u64;
                 }
@@ -142,10 +144,10 @@ impl<P: Waitable + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
         }
     }
 
-    fn all_started(&self, now: u64) -> bool {
+    fn all_started(&self) -> bool {
         match &self.plan.pacing {
             Pacing::Open(schedule) => self.payments.next().is_none_or(|next| next >= schedule.len()),
-            Pacing::Closed { stop_ns, .. } => self.payments.next().is_none() || now >= *stop_ns,
+            Pacing::Closed { .. } => self.payments.next().is_none(),
         }
     }
 
@@ -154,9 +156,7 @@ impl<P: Waitable + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
         let next = self.payments.next()?;
         match &self.plan.pacing {
             Pacing::Open(schedule) => schedule.intended_ns().get(next).copied(),
-            Pacing::Closed { in_flight, stop_ns } => {
-                (self.payments.in_flight() < *in_flight && now < *stop_ns).then_some(now)
-            }
+            Pacing::Closed { in_flight } => (self.payments.in_flight() < *in_flight).then_some(now),
         }
     }
 

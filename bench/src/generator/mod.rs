@@ -76,12 +76,11 @@ pub enum AnswerCheck {
 pub enum Pacing {
     /// At intended times, whatever happens: all figures are taken this way. Payments beyond the last time are not sent.
     Open(Schedule),
-    /// So many under way at a time: only a first estimate of what an authority can do.
+    /// So many under way at a time, until the batch is used up: only a first estimate of what an authority can do. All of it is
+    /// measured, and there are no edges to call back at.
     Closed {
         /// Payments under way.
         in_flight: usize,
-        /// When to stop starting new ones, in nanoseconds.
-        stop_ns: u64,
     },
 }
 

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::Cores;
 use super::session::Session;
 use crate::cpu::{self, CoreSample, CoreUse, ThreadCpu};
 use crate::generator::{Outcome, Pacing, WindowEdge};
@@ -24,6 +25,8 @@ pub struct CpuAccount {
     pub strangers_us_per_settled: f64,
     /// Share of the cores' time that was not idle, 0 to 1.
     pub busy: f64,
+    /// Used by the generator's thread and the one that receives for it, in the measured part, per settled payment.
+    pub generator_us_per_settled: f64,
     /// Share of the generator's core's time that was not idle, 0 to 1.
     pub generator_busy: f64,
     /// Threads that ran on the authorities' cores, by their share.
@@ -42,17 +45,33 @@ pub struct CpuShare {
 /// Threads named in the report.
 const THREADS_MAX: usize = 12;
 
-/// The accounts of some cores at one moment.
-struct Samples(Vec<CoreSample>);
+/// The accounts of both sides at one moment.
+struct Sample {
+    authorities: Vec<CoreSample>,
+    generator: CoreSample,
+    /// CPU time of the generator's own threads so far, in microseconds.
+    generator_us: u64,
+}
 
-impl Samples {
-    fn take(cores: &[usize]) -> Result<Self> {
-        cores.iter().map(|core| CoreSample::take(*core)).collect::<Result<_>>().map(Self)
+impl Sample {
+    /// To be taken on the generator's thread.
+    fn take(cores: &Cores, generator_napi: &[u32]) -> Result<Self> {
+        let own = rustix::thread::gettid().as_raw_nonzero().get();
+        let threads_of = |pid: u32| cpu::threads_of(pid).unwrap_or_default();
+        let thread =
+            threads_of(std::process::id()).into_iter().filter(|thread| i64::from(thread.tid) == i64::from(own));
+        let receiving = generator_napi.iter().flat_map(|pid| threads_of(*pid));
+        Ok(Self {
+            authorities: cores.of_authorities().iter().map(|core| CoreSample::take(*core)).collect::<Result<_>>()?,
+            generator: CoreSample::take(cores.generator)?,
+            generator_us: thread.chain(receiving).map(|thread| thread.cpu_us).sum(),
+        })
     }
 
-    fn until(&self, later: &Self) -> CoreUse {
+    /// What the authorities' cores did until a later sample, added up.
+    fn authorities_until(&self, later: &Self) -> CoreUse {
         let mut sum = CoreUse::default();
-        for (before, after) in self.0.iter().zip(&later.0) {
+        for (before, after) in self.authorities.iter().zip(&later.authorities) {
             let used = before.until(after);
             sum.elapsed_us += used.elapsed_us;
             sum.not_idle_us += used.not_idle_us;
@@ -69,23 +88,32 @@ impl Samples {
 /// # Errors
 /// If a daemon ends, a core's account cannot be read, or the user interrupts.
 pub fn measure(session: &mut Session<'_>, what: &str, batch: &Batch, pacing: Pacing) -> Result<(Outcome, CpuAccount)> {
-    let cores = session.request().cores.of_authorities();
-    let generator = [session.request().cores.generator];
+    let cores = session.request().cores.clone();
+    let napi: Vec<u32> = session.request().link.generator.napi_pids().collect();
     // Of all cores, since a thread may move to ours meanwhile.
     let threads_before = threads_on(&(0..cpu::core_count()).collect::<Vec<_>>())?;
-    let mut edges: Vec<Result<(Samples, Samples)>> = Vec::new();
-    let outcome = session.run(what, batch, pacing, |_: WindowEdge| {
-        edges.push(Samples::take(&cores).and_then(|ours| Ok((ours, Samples::take(&generator)?))));
-    })?;
-    let threads = cpu::used_between(&threads_before, &threads_on(&cores)?);
+    let mut edges: Vec<Result<Sample>> = Vec::new();
+    let outcome = session.run(what, batch, pacing, |_: WindowEdge| edges.push(Sample::take(&cores, &napi)))?;
+    let threads = cpu::used_between(&threads_before, &threads_on(&cores.of_authorities())?);
     let ours: Vec<u32> = session.daemons().iter().map(|daemon| daemon.id()).chain([std::process::id()]).collect();
-    let strangers_us = threads.iter().filter(|thread| is_stranger(thread, &ours)).map(|thread| thread.cpu_us).sum();
     let mut edges = edges.into_iter().collect::<Result<Vec<_>>>()?.into_iter();
     let (Some(begin), Some(end)) = (edges.next(), edges.next()) else { anyhow::bail!("the run had no measured part") };
-    let used = begin.0.until(&end.0);
-    let generator_used = begin.1.until(&end.1);
-    let account = account(&used, &generator_used, &threads, strangers_us, &outcome);
+    let used = Used {
+        authorities: begin.authorities_until(&end),
+        generator: begin.generator.until(&end.generator),
+        generator_us: end.generator_us.saturating_sub(begin.generator_us),
+        strangers_us: threads.iter().filter(|thread| is_stranger(thread, &ours)).map(|thread| thread.cpu_us).sum(),
+    };
+    let account = account(&used, &threads, &outcome);
     Ok((outcome, account))
+}
+
+/// What was used between the edges, in microseconds; by strangers: over the whole batch.
+struct Used {
+    authorities: CoreUse,
+    generator: CoreUse,
+    generator_us: u64,
+    strangers_us: u64,
 }
 
 fn threads_on(cores: &[usize]) -> Result<Vec<ThreadCpu>> {
@@ -98,24 +126,20 @@ fn is_stranger(thread: &ThreadCpu, ours: &[u32]) -> bool {
     !ours.contains(&thread.pid) && !is_kernel()
 }
 
-fn account(
-    used: &CoreUse,
-    generator: &CoreUse,
-    threads: &[ThreadCpu],
-    strangers_us: u64,
-    outcome: &Outcome,
-) -> CpuAccount {
+fn account(used: &Used, threads: &[ThreadCpu], outcome: &Outcome) -> CpuAccount {
     let per_settled = |us: u64, settled: u64| us as f64 / settled.max(1) as f64;
     let busy = |used: &CoreUse| used.not_idle_us as f64 / used.elapsed_us.max(1) as f64;
     let settled = outcome.settled_in_window;
+    let authorities = &used.authorities;
     CpuAccount {
-        us_per_settled: per_settled(used.not_idle_us, settled),
-        user_us_per_settled: per_settled(used.user_us, settled),
-        system_us_per_settled: per_settled(used.system_us, settled),
-        steal_us_per_settled: per_settled(used.steal_us, settled),
-        strangers_us_per_settled: per_settled(strangers_us, outcome.settled),
-        busy: busy(used),
-        generator_busy: busy(generator),
+        us_per_settled: per_settled(authorities.not_idle_us, settled),
+        user_us_per_settled: per_settled(authorities.user_us, settled),
+        system_us_per_settled: per_settled(authorities.system_us, settled),
+        steal_us_per_settled: per_settled(authorities.steal_us, settled),
+        strangers_us_per_settled: per_settled(used.strangers_us, outcome.settled),
+        busy: busy(authorities),
+        generator_us_per_settled: per_settled(used.generator_us, settled),
+        generator_busy: busy(&used.generator),
         threads: threads
             .iter()
             .take(THREADS_MAX)
@@ -148,9 +172,10 @@ mod tests {
         let thread = ThreadCpu { pid: 1, tid: 1, name: "worker".to_owned(), core: 1, cpu_us: 80_000 };
         let mut outcome = Outcome::new(0);
         (outcome.settled_in_window, outcome.settled) = (30_000, 40_000);
-        let account = account(&used, &generator, &[thread], 20_000, &outcome);
+        let used = Used { authorities: used, generator, generator_us: 150_000, strangers_us: 20_000 };
+        let account = account(&used, &[thread], &outcome);
         assert_eq!((account.us_per_settled, account.user_us_per_settled), (30.0, 20.0));
-        assert_eq!(account.strangers_us_per_settled, 0.5);
+        assert_eq!((account.strangers_us_per_settled, account.generator_us_per_settled), (0.5, 5.0));
         assert_eq!((account.busy, account.generator_busy), (0.9, 0.25));
         assert_eq!(account.threads, [CpuShare { thread: "worker".to_owned(), us_per_settled: 2.0 }]);
     }

@@ -18,7 +18,7 @@ mod options;
 mod run;
 mod session;
 
-pub use capacity::{SUSTAINED_RETRY_SHARE_MAX, Search, Trial, Verdict, next_rate};
+pub use capacity::{SUSTAINED_RETRY_SHARE_MAX, SUSTAINED_SETTLED_SHARE_MIN, Search, Trial, Verdict, next_rate};
 pub use cores::Cores;
 pub use generator_check::{CHECK_FACTOR, GeneratorCheck};
 pub use measure::{CpuAccount, CpuShare};
