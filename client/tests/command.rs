@@ -349,6 +349,17 @@ fn money_that_no_authority_has_seen_is_spent_by_presenting_the_certificate() {
 }
 
 #[test]
+fn dust_for_a_new_account_is_not_signed() {
+    let scene = Scene::new(TestCommittee::new(4));
+    let payer = scene.wallet(0);
+    let dust = scene.json(&payer, &["pay", &hex_of(9), "0.49"]);
+    assert_eq!((dust.code, &dust.json["error"]["kind"]), (5, &Value::from("below_first_credit")), "{dust:?}");
+    assert!(scene.run(&payer, &["pay", &hex_of(9), "0.49"]).stderr.contains("0.50 EUR"));
+    assert_eq!(scene.run(&payer, &["pay", &hex_of(9), "0.50"]).code, 0);
+    assert_eq!(scene.run(&payer, &["pay", &hex_of(9), "0.01"]).code, 0, "it has an account now");
+}
+
+#[test]
 fn one_process_at_a_time() {
     let scene = Scene::new(TestCommittee::new(4));
     let payer = scene.wallet(0);

@@ -7,8 +7,10 @@ mod common;
 use std::time::Duration;
 
 use common::{EUR, TestCommittee, account, account_key};
-use meshpay_client::machine::{CHAIN_REGRESSIONS_MAX, Machine, Outcome, Pace, Payment, PersistedOrder, Survey};
-use meshpay_client::{MemoryBook, Randomness, Transfer, VoteCollector};
+use meshpay_client::machine::{
+    CATCH_UP_MAX, CHAIN_REGRESSIONS_MAX, CHAIN_WINDOW, Machine, Outcome, Pace, Payment, PersistedOrder, Survey,
+};
+use meshpay_client::{CertificateBook, MemoryBook, Randomness, Transfer, VoteCollector};
 use meshpay_protocol::Refusal;
 use meshpay_wire::*;
 use zerocopy::FromZeros;
@@ -133,13 +135,71 @@ fn whoever_asks_for_ever_earlier_certificates_is_left_alone() {
 }
 
 #[test]
-fn absurd_gaps_are_not_walked() {
+fn absurd_gaps_cost_one_window_at_a_time() {
     let committee = TestCommittee::new(4);
     let mut payment = payment(&committee, u64::MAX - 1);
     let sent = transmissions(&mut payment);
     let refusal = Refusal::new(RefusalCode::SequenceTooHigh).sequence(0);
     payment.receive(0, &refusal_to(&sent[0].1, refusal), NOW);
-    assert!(transmissions(&mut payment).is_empty(), "nothing is fetched for a gap that no run could close");
+    let fetches = transmissions(&mut payment);
+    assert!(fetches.len() as u64 <= CHAIN_WINDOW, "{} requests because of one claim", fetches.len());
+}
+
+#[test]
+fn an_authority_that_swallows_everything_is_brought_so_much_and_no_more() {
+    // It says of each certificate that it executed it, and then asks for the order's predecessors all over again.
+    let mut committee = TestCommittee::new(4);
+    let mut book = MemoryBook::new();
+    let rules = committee.verifier.rules().clone();
+    for sequence in 0..40 {
+        let order = Transfer::new(sequence, EUR, account(1), 1).sign(&rules, &account_key(0));
+        let certificate = committee.certify(&order);
+        committee.authorities.iter_mut().for_each(|authority| authority.execute(&certificate));
+        book.keep(&std::sync::Arc::new(certificate));
+    }
+    let order = Transfer::new(40, EUR, account(1), 100).sign(&rules, &account_key(0));
+    let (verifier, random) = (committee.verifier.clone(), Randomness::new([4; 32]));
+    let mut payment = Payment::new(verifier, PersistedOrder::assume(order), &[], &[], book, pace(), random, NOW);
+    let mut confirmations = 0u64;
+    let mut rounds = 0;
+    loop {
+        let sent = transmissions(&mut payment);
+        rounds += 1;
+        if sent.iter().all(|(authority, _)| *authority != 0) || rounds > 100_000 {
+            break;
+        }
+        for (_, datagram) in sent.into_iter().filter(|(authority, _)| *authority == 0) {
+            for message in messages(&datagram) {
+                let header = message.unwrap().header();
+                let mut buffer = vec![0; DATAGRAM_MAX];
+                let length = if header.kind() == Some(Kind::TransferRequest) {
+                    let refusal = Refusal::new(RefusalCode::SequenceTooHigh).sequence(0);
+                    meshpay_wire::refusal(&mut buffer, header, [1; 8], &refusal.body(), None)
+                } else {
+                    confirmations += 1;
+                    let answer = committee.authorities[0].answer(&datagram_of(&datagram, header), 0).unwrap();
+                    buffer[..answer.len()].copy_from_slice(&answer);
+                    answer.len()
+                };
+                payment.receive(0, &buffer[..length], NOW);
+            }
+        }
+    }
+    assert!(rounds < 100_000, "it goes on for ever");
+    // 39 on the way to each target, and the target itself.
+    assert!(confirmations <= CATCH_UP_MAX / 39 * 40 + 40, "{confirmations} certificates");
+}
+
+/// The message with this header alone.
+fn datagram_of(datagram: &[u8], header: &Header) -> Vec<u8> {
+    let mut rest = datagram;
+    while let Ok((message, after)) = Message::decode(rest) {
+        if message.header() == header {
+            return rest[..rest.len() - after.len()].to_vec();
+        }
+        rest = after;
+    }
+    panic!("the message is not in the datagram");
 }
 
 #[test]

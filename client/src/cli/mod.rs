@@ -24,7 +24,7 @@ Exit codes:
   2  wrong usage
   3  not final yet, or not yet executed by a quorum: `meshpay resume` goes on
   4  a certificate or a proof does not hold
-  5  too little money; nothing was signed
+  5  too little money, or too small a first payment; nothing was signed
   6  too few authorities answered; nothing was signed
   7  another order of this account came first
   8  another process uses the wallet
@@ -135,7 +135,7 @@ pub mod exit_code {
     pub const UNFINISHED: u8 = 3;
     /// A certificate or proof does not hold.
     pub const DISPROVED: u8 = 4;
-    /// Too little money.
+    /// Too little money, or too small a first payment.
     pub const INSUFFICIENT: u8 = 5;
     /// Too few authorities answered.
     pub const NO_QUORUM: u8 = 6;

@@ -6,6 +6,7 @@ use clap::Args;
 use meshpay_client::machine::{AuthorityProgress, Outcome, SettlementReport};
 use meshpay_client::wallet::{PaymentDone, PaymentRequest, Wallet, WalletError, certificate_file, write_durably};
 use meshpay_client::{Certificate, Verifier, format_amount, parse_amount, parse_minor_units};
+use meshpay_wire::RefusalCode;
 use serde_json::{Value, json};
 
 use super::account::authority_lines;
@@ -91,6 +92,13 @@ impl Pay {
                 text += &authority_lines(&verifier, &report, std::slice::from_ref(token));
                 text += "If you were paid and it does not show yet, import the payer's certificate: `meshpay receive FILE`.";
                 Err(Failure::new("insufficient", exit_code::INSUFFICIENT, text))
+            }
+            Err(WalletError::BelowFirstCredit { minimum_minor }) => {
+                let minimum = format_amount(i128::from(minimum_minor), token);
+                let text = format!(
+                    "the recipient has no account yet, and the first payment to an account must be {minimum} or more; nothing was signed"
+                );
+                Err(Failure::new("below_first_credit", exit_code::INSUFFICIENT, text))
             }
             Err(WalletError::NoQuorum { answered, authorities, report }) => {
                 let text = WalletError::NoQuorum { answered, authorities, report: report.clone() }.to_string();
@@ -194,6 +202,19 @@ fn progress_text(progress: &AuthorityProgress) -> String {
     if parts.is_empty() { "no vote yet".to_owned() } else { parts.join("; ") }
 }
 
+/// A reason that does not pass by itself and that authorities of more than the faulty weight give.
+fn common_refusal(verifier: &Verifier, authorities: &[AuthorityProgress]) -> Option<RefusalCode> {
+    use RefusalCode::{
+        BadSignature, BelowFirstCredit, Conflict, Expired, NotVoting, Penalised, UnknownToken, WrongEpoch,
+    };
+    let lasting = [WrongEpoch, Expired, UnknownToken, Conflict, BadSignature, BelowFirstCredit, NotVoting, Penalised];
+    lasting.into_iter().find(|code| {
+        let says = |progress: &AuthorityProgress| progress.refusal.is_some_and(|refusal| refusal.code == *code);
+        let saying = authorities.iter().enumerate().filter(|(_, progress)| !progress.voted && says(progress));
+        saying.map(|(place, _)| verifier.weight(place)).sum::<u64>() >= verifier.honest_weight()
+    })
+}
+
 /// Where the certificate lies, and what went wrong with writing it elsewhere.
 fn hand_over(wallet: &Wallet, certificate: &Certificate, out: Option<&Path>) -> (Option<PathBuf>, Option<String>) {
     let kept = wallet.store().sent_certificate_path(certificate.sequence());
@@ -266,6 +287,14 @@ fn describe(wallet: &mut Wallet, done: &PaymentDone, out: Option<&Path>) -> Outp
     text += &warning.take().unwrap_or_default();
     for warning in wallet.store().take_warnings() {
         text += &format!("Warning: {warning}.\n");
+    }
+    if result == "pending"
+        && let Some(code) = common_refusal(&verifier, &report.authorities)
+    {
+        text += &format!(
+            "Enough authorities say {} that it may not be by mistake; see that code in docs/wire.md. Time alone may not heal it.\n",
+            code.name()
+        );
     }
     text += match result {
         "pending" => {

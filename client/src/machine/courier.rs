@@ -20,8 +20,8 @@ use super::fetcher::{ASK_AGAIN_AFTER, Fetched, Fetcher, PATIENCE};
 use super::{Answer, Answered, Exchange, RequestKey};
 use crate::{Certificate, CertificateBook, Request, Verifier};
 
-/// Most certificates of one account that one authority is brought in one run; the next run goes on from there.
-pub const CATCH_UP_MAX: u64 = 1_024;
+/// Most certificates that one authority is brought in one run, beside those that are the run's aim; the next run goes on from there.
+pub const CATCH_UP_MAX: u64 = 4_096;
 /// Certificates of one chain under way to one authority at once.
 pub const CHAIN_WINDOW: u64 = 8;
 /// How often an authority may ask for yet earlier certificates of one chain before it is left alone.
@@ -52,7 +52,7 @@ pub enum CourierEvent {
         /// Whose certificates.
         account: PublicKey,
     },
-    /// An authority asked for more than [`CATCH_UP_MAX`] or changed its mind too often; its chain was given up.
+    /// An authority was brought [`CATCH_UP_MAX`] certificates, or changed its mind too often; its chain was given up for this run.
     ChainAbandoned {
         /// Place in the committee.
         authority: usize,
@@ -133,6 +133,8 @@ pub struct Courier<B> {
     account: PublicKey,
     roles: HashMap<RequestKey, Role>,
     chains: Vec<BTreeMap<PublicKey, Chain>>,
+    /// For each authority, how many certificates it was presented on the way to a target.
+    brought: Vec<u64>,
     needs: Vec<Option<CreditNeed>>,
     credits: Vec<(PublicKey, u64)>,
     /// For each authority, how many of `credits` it was presented.
@@ -155,6 +157,7 @@ impl<B: CertificateBook> Courier<B> {
             account,
             roles: HashMap::new(),
             chains: (0..authorities).map(|_| BTreeMap::new()).collect(),
+            brought: vec![0; authorities],
             needs: (0..authorities).map(|_| None).collect(),
             credits_known: credits.iter().copied().collect(),
             credits,
@@ -173,10 +176,6 @@ impl<B: CertificateBook> Courier<B> {
     /// Brings an account's certificates up to `target` to an authority. `next` is the first that it seems to lack: the authority's
     /// own word where it gave one, else the target itself.
     pub fn deliver(&mut self, authority: usize, account: PublicKey, next: u64, target: u64, now: Duration) {
-        if target.saturating_sub(next) >= CATCH_UP_MAX {
-            self.events.push_back(CourierEvent::ChainAbandoned { authority, account });
-            return;
-        }
         let chain = self.chains[authority].entry(account).or_insert_with(|| Chain {
             next: next.min(target),
             acknowledged: 0,
@@ -209,13 +208,14 @@ impl<B: CertificateBook> Courier<B> {
     }
 
     /// Ends a chain, for instance because its end no longer matters.
-    fn abandon(&mut self, authority: usize, account: PublicKey) {
+    fn abandon(&mut self, authority: usize, account: PublicKey, now: Duration) {
         if let Some(chain) = self.chains[authority].remove(&account) {
             for presented in chain.window.values() {
                 self.roles.remove(&presented.key);
                 self.exchange.finish(presented.key);
             }
             self.events.push_back(CourierEvent::ChainAbandoned { authority, account });
+            self.credit_chain_ended(authority, account, now);
         }
     }
 
@@ -235,6 +235,12 @@ impl<B: CertificateBook> Courier<B> {
             }
             match self.book.certificate(&account, sequence) {
                 Some(certificate) if missing.is_empty() => {
+                    if sequence < chain.target {
+                        if self.brought[authority] == CATCH_UP_MAX {
+                            break;
+                        }
+                        self.brought[authority] += 1;
+                    }
                     let key = self.exchange.ask(authority, Request::Confirm(certificate.clone()), now);
                     self.roles.insert(key, Role::Present { account, sequence });
                     chain.window.insert(sequence, Presented { key, certificate, refused: false });
@@ -242,6 +248,9 @@ impl<B: CertificateBook> Courier<B> {
                 Some(_) => {}
                 None => missing.push(sequence),
             }
+        }
+        if chain.window.is_empty() && self.brought[authority] == CATCH_UP_MAX {
+            return self.abandon(authority, account, now);
         }
         for sequence in missing {
             // The authority that lacks it is asked last.
@@ -387,10 +396,8 @@ impl<B: CertificateBook> Courier<B> {
                 }
                 if missing < chain.next {
                     chain.regressions += 1;
-                    if chain.regressions > CHAIN_REGRESSIONS_MAX || chain.target - missing >= CATCH_UP_MAX {
-                        self.abandon(authority, account);
-                        self.credit_chain_ended(authority, account, now);
-                        return;
+                    if chain.regressions > CHAIN_REGRESSIONS_MAX {
+                        return self.abandon(authority, account, now);
                     }
                 }
                 if missing != chain.next {

@@ -64,6 +64,12 @@ pub enum WalletError {
         /// What the authorities said.
         report: Box<SurveyReport>,
     },
+    /// The recipient has no account yet, and the amount is too small to open one.
+    #[error("the recipient has no account yet, and the first payment to an account must be larger; nothing was signed")]
+    BelowFirstCredit {
+        /// Least amount of a first payment, in minor units.
+        minimum_minor: u64,
+    },
     /// The certificate pays somebody else.
     #[error("the certificate does not pay this wallet but {}", hex::encode(.0))]
     NotForUs(PublicKey),
@@ -216,6 +222,7 @@ impl Wallet {
             let amount_minor = request.amount_minor;
             return Err(WalletError::Insufficient { spendable, amount_minor, report: Box::new(report) });
         }
+        self.refuse_dust(&request)?;
         let transfer = Transfer {
             sequence: next_sequence,
             token: request.token,
@@ -226,6 +233,24 @@ impl Wallet {
         };
         let order = self.store.persist_order(transfer.sign(self.verifier.rules(), key))?;
         self.carry(PendingPayment { sequence: next_sequence, orders: vec![order] }, &[], deadline)
+    }
+
+    /// An order for less than the minimum first credit, to an account that a quorum does not know, would never get its votes and keep
+    /// the account waiting: it is not signed.
+    fn refuse_dust(&mut self, request: &PaymentRequest) -> Result<(), WalletError> {
+        let minimum_minor = self.verifier.rules().minimum_first_credit;
+        if request.amount_minor >= minimum_minor || request.recipient == self.store.account() {
+            return Ok(());
+        }
+        let report = self.survey(request.recipient, &[request.token])?;
+        let known = (report.views.iter().enumerate())
+            .filter(|(_, view)| view.as_ref().is_some_and(|view| view.known))
+            .fold(0u32, |bits, (place, _)| bits | 1 << place);
+        if self.verifier.rules().committee.is_quorum(known) {
+            Ok(())
+        } else {
+            Err(WalletError::BelowFirstCredit { minimum_minor })
+        }
     }
 
     /// What the authorities report, with what they have not executed yet: received certificates in, own certificates out.

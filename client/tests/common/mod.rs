@@ -18,6 +18,9 @@ use meshpay_wire::SignedOrder;
 /// The one token of test networks.
 pub const EUR: u32 = 1;
 
+/// Least amount of an account's first credit in test networks.
+pub const MINIMUM_FIRST_CREDIT: u64 = 50;
+
 /// A network for tests: keys of authorities and accounts follow from small numbers.
 pub struct TestCommittee {
     pub genesis: Genesis,
@@ -65,7 +68,9 @@ impl TestCommittee {
                 address: None,
             })
             .collect();
-        let genesis = Genesis::new("test", 0, 1, vec![(EUR, "EUR".to_owned(), 2)], members, &allocations).unwrap();
+        let genesis =
+            Genesis::new("test", 0, MINIMUM_FIRST_CREDIT, vec![(EUR, "EUR".to_owned(), 2)], members, &allocations)
+                .unwrap();
         let verifier = Arc::new(Verifier::new(&genesis).unwrap());
         let authorities = (0..authorities)
             .map(|place| {
