@@ -34,7 +34,7 @@ Environment: MESHPAY_WALLET, MESHPAY_PASSPHRASE (for tests and devnet; others sh
 
 /// Pay, check what was paid, and see what you have.
 #[derive(Debug, Parser)]
-#[command(name = "meshpay", version, about, after_help = EXIT_CODES, max_term_width = 120)]
+#[command(name = "meshpay", version, after_help = EXIT_CODES, max_term_width = 120)]
 struct Cli {
     #[command(flatten)]
     common: Common,

@@ -21,6 +21,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,7 +98,8 @@ impl Store {
         let failed = |path: &Path, source| StoreError::Io { path: path.to_owned(), source };
         make_directory(directory).map_err(|error| failed(directory, error))?;
         let path = directory.join("lock");
-        let file = File::options().create(true).append(true).open(&path).map_err(|error| failed(&path, error))?;
+        let file =
+            File::options().create(true).append(true).mode(0o600).open(&path).map_err(|error| failed(&path, error))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(file),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Busy(directory.to_owned())),
