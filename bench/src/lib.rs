@@ -8,12 +8,13 @@
 //! | `daemons` | the authorities as processes: directories, start, stop, audit |
 //! | `scenario` | the runs: `single` and `committee`, and the search for the highest rate |
 //! | `report` | text, JSON, HdrHistogram file and plot |
-//! | `link`, `cpu`, `machine` | the ground: veth or loopback, who used a core, what this machine is |
+//! | `link`, `cpu`, `affinity`, `machine` | the ground: veth or loopback, who used a core, what this machine is |
 //!
 //! What always holds: a payment's latency counts from the time at which it was *meant* to be sent, whatever kept the
 //! generator from sending it (no coordinated omission); answers are compared with bytes computed beforehand; and no
 //! figure is reported as good unless the journals were audited after the run.
 
+pub mod affinity;
 pub mod cpu;
 pub mod daemons;
 pub mod generator;

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -11,7 +10,7 @@ use meshpay_bench::generator::Interrupted;
 use meshpay_bench::machine::{self, Machine};
 use meshpay_bench::progress::Console;
 use meshpay_bench::report::{self, RunReport};
-use meshpay_bench::scenario::{self, Durability, Options, Scenario};
+use meshpay_bench::scenario::{self, Durability, LinkChoice, Options, Scenario};
 use meshpay_bench::workload::{Trace, Wallets};
 use meshpay_bench::{interrupt, null_server};
 
@@ -57,6 +56,9 @@ struct RunArguments {
     /// What every answer waits for
     #[arg(long, value_enum, default_value_t = Durability::PowerLoss)]
     durability: Durability,
+    /// What connects generator and authorities; auto: veth with the rights for it, else loopback
+    #[arg(long, value_enum, default_value_t = LinkChoice::Auto)]
+    link: LinkChoice,
     /// Keep the authorities' directories under this folder
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -128,7 +130,7 @@ fn run(arguments: &RunArguments) -> Result<bool> {
     let mut runs = Vec::new();
     let mut broken = None;
     for scenario in scenarios {
-        match run_one(scenario, &options, &wallets, trace.as_ref(), &stop, &console) {
+        match scenario::run(scenario, &options, &wallets, trace.as_ref(), &stop, &console) {
             Ok(measured) => {
                 runs.push((RunReport::new(&measured, &machine, &commit, trace.is_some()), measured));
             }
@@ -149,17 +151,6 @@ fn run(arguments: &RunArguments) -> Result<bool> {
         Some(error) => Err(error),
         None => Ok(runs.iter().all(|(_, measured)| measured.failures.is_empty())),
     }
-}
-
-fn run_one(
-    scenario: Scenario,
-    options: &Options,
-    wallets: &Wallets,
-    trace: Option<&Trace>,
-    stop: &AtomicBool,
-    console: &Console,
-) -> Result<scenario::Measured> {
-    scenario::run(scenario, options, wallets, trace, stop, console)
 }
 
 fn read_trace(path: &Path, arguments: &RunArguments) -> Result<Trace> {
@@ -201,6 +192,7 @@ fn options(arguments: &RunArguments) -> Result<Options> {
         committee: arguments.committee,
         trace: arguments.trace.clone(),
         durability: arguments.durability,
+        link: arguments.link,
         keep: arguments.keep.clone(),
         work: arguments.work.clone(),
         authority_binary,

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::ReadyLine;
+use crate::affinity;
 use crate::generator::Interrupted;
 use crate::link::Side;
 
@@ -53,7 +53,7 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
         end_with_us(&mut command);
         side.start_here(&mut command)?;
-        let mut child = spawn_on(cores, &mut command)
+        let mut child = affinity::tied_to(cores, || command.spawn())?
             .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
         let (sender, receiver) = mpsc::channel();
         if let Some(output) = child.stdout.take() {
@@ -160,19 +160,6 @@ impl Drop for Process {
             let _ = self.child.wait();
         }
     }
-}
-
-/// Starts a command such that all its threads stay on `cores`: the child inherits them from this thread.
-fn spawn_on(cores: &[usize], command: &mut Command) -> Result<Child> {
-    let ours = sched_getaffinity(None).context("cannot read this thread's cores")?;
-    let mut theirs = CpuSet::new();
-    for core in cores {
-        theirs.set(*core);
-    }
-    sched_setaffinity(None, &theirs).with_context(|| format!("cannot use cores {cores:?}"))?;
-    let child = command.spawn();
-    sched_setaffinity(None, &ours).context("cannot give this thread its cores back")?;
-    Ok(child?)
 }
 
 /// Lets the kernel send SIGTERM to the child when the thread that started it ends, however that comes about.

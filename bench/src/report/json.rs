@@ -205,3 +205,48 @@ impl RunReport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::sample;
+    use super::{Percentiles, RunReport};
+
+    /// The names that a CI relies on: taking one away, or changing what it is, breaks them.
+    #[test]
+    fn the_interface_is_stable() {
+        let report = sample::report();
+        let array = serde_json::to_value(vec![&report]).expect("plain data");
+        let run = &array[0];
+        for name in ["scenario", "durability", "rung", "link", "filesystem", "audit", "commit", "result"] {
+            assert!(run[name].is_string(), "{name}: {}", run[name]);
+        }
+        for name in ["settled_per_second", "cpu_us_per_settled", "offered_per_second"] {
+            assert!(run[name].is_f64(), "{name}: {}", run[name]);
+        }
+        for name in ["lost", "retries", "accounts", "committee"] {
+            assert!(run[name].is_u64(), "{name}: {}", run[name]);
+        }
+        for name in ["p50", "p95", "p99", "p999"] {
+            assert!(run["finality_us"][name].is_u64(), "{name}: {}", run["finality_us"]);
+        }
+        assert_eq!(run["cores"], serde_json::json!({"authority": [1], "generator": 0}));
+        assert_eq!((&run["audit"], &run["result"]), (&Value::from("passed"), &Value::from("passed")));
+    }
+
+    #[test]
+    fn percentiles_are_those_of_the_histogram() {
+        let report = sample::report();
+        let Percentiles { p50, p95, p99, p999, max } = report.finality_us;
+        // 1 to 1,000 microseconds, once each.
+        assert_eq!((p50, p95, p99, p999, max), (500, 950, 990, 999, 1_000));
+    }
+
+    #[test]
+    fn comes_back_from_json() {
+        let report = sample::report();
+        let text = serde_json::to_string(&report).expect("plain data");
+        assert_eq!(serde_json::from_str::<RunReport>(&text).expect("the same form"), report);
+    }
+}

@@ -10,6 +10,8 @@
 mod hgrm;
 mod json;
 mod plot;
+#[cfg(test)]
+mod sample;
 mod text;
 
 pub use hgrm::percentile_file;

@@ -43,6 +43,9 @@ pub fn plot(title: &str, facts: &str, curves: &[Curve<'_>]) -> String {
     for (at, curve) in curves.iter().enumerate() {
         draw(&mut svg, &scale, curve, COLOURS[at % COLOURS.len()], at);
     }
+    for quantile in [0.5, 0.99, 0.999] {
+        mark(&mut svg, &scale, curves, quantile);
+    }
     svg.push_str("</svg>\n");
     svg
 }
@@ -128,22 +131,6 @@ fn draw(svg: &mut String, scale: &Scale, curve: &Curve<'_>, colour: &str, at: us
         "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.5\" stroke-linejoin=\"round\"/>",
         points.trim_end()
     );
-    for quantile in [0.5, 0.99, 0.999] {
-        if -(1.0f64 - quantile).log10() > scale.nines || curve.histogram.is_empty() {
-            continue;
-        }
-        let us = curve.histogram.value_at_quantile(quantile) as f64;
-        let (x, y) = (scale.x(quantile), scale.y(us));
-        // The labels of the second curve and those after it stand below theirs.
-        let label_y = if at == 0 { y - 10.0 } else { y + 20.0 };
-        let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"/>");
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{label_y:.1}\" text-anchor=\"end\" fill=\"{colour}\" font-weight=\"bold\">{}</text>",
-            x - 6.0,
-            time(us)
-        );
-    }
     let y = TOP + 18.0 + 20.0 * at as f64;
     let x = LEFT + 16.0;
     let _ = writeln!(
@@ -154,6 +141,36 @@ fn draw(svg: &mut String, scale: &Scale, curve: &Curve<'_>, colour: &str, at: us
         y - 4.0
     );
     let _ = writeln!(svg, "<text x=\"{}\" y=\"{y:.1}\">{}</text>", x + 36.0, escape(&curve.name));
+}
+
+/// Puts a dot on each curve at a quantile. The uppermost one's value stands above it to the left, the lowest one's below it to the
+/// right, so that they never meet; those between have no room.
+fn mark(svg: &mut String, scale: &Scale, curves: &[Curve<'_>], quantile: f64) {
+    if -(1.0 - quantile).log10() > scale.nines {
+        return;
+    }
+    let mut marks: Vec<(f64, &str)> = curves
+        .iter()
+        .enumerate()
+        .filter(|(_, curve)| !curve.histogram.is_empty())
+        .map(|(at, curve)| (curve.histogram.value_at_quantile(quantile) as f64, COLOURS[at % COLOURS.len()]))
+        .collect();
+    marks.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let x = scale.x(quantile);
+    for (at, (us, colour)) in marks.iter().enumerate() {
+        let y = scale.y(*us);
+        let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"/>");
+        let (label_x, label_y, anchor) = match at {
+            0 => (x - 6.0, y - 10.0, "end"),
+            at if at + 1 == marks.len() => (x + 8.0, y + 20.0, "start"),
+            _ => continue,
+        };
+        let _ = writeln!(
+            svg,
+            "<text x=\"{label_x:.1}\" y=\"{label_y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\" font-weight=\"bold\">{}</text>",
+            time(*us)
+        );
+    }
 }
 
 /// Microseconds in the unit that reads best, with three digits.

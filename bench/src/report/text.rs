@@ -167,13 +167,14 @@ fn cpu(text: &mut String, report: &RunReport) {
             text,
             "  CAUTION",
             format!(
-                "other programs ran on the authorities' cores: {:.2} us per settled are theirs; repeat on a quiet machine",
+                "other programs ran on the authorities' cores: about {:.2} us per settled are theirs; repeat on a quiet machine",
                 cpu.strangers_us_per_settled
             ),
         );
     }
     for share in cpu.threads.iter().filter(|share| share.us_per_settled >= 0.01) {
-        line(text, &format!("  {}", share.thread), format!("{:.2}", share.us_per_settled));
+        let count = if share.count > 1 { format!(" ({} threads)", share.count) } else { String::new() };
+        line(text, &format!("  {}", share.thread), format!("{:.2}{count}", share.us_per_settled));
     }
 }
 
@@ -284,7 +285,48 @@ fn cores(cores: &[usize]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample;
     use super::*;
+
+    #[test]
+    fn says_what_the_figures_were_taken_on() {
+        let report = sample::report();
+        let text = report_text(&[&report]);
+        for part in [
+            "an imaginary processor, 2 cores, 24,105 MiB",
+            "single: PASSED",
+            "settled per second     14,990",
+            "41.50 us of the authorities' core 1",
+            "power-loss: every answer waits until the disk has it",
+            "ext4 on /dev/vda; fdatasync of 64 KiB: p50 230 us, p99 9,500 us",
+            "veth, as it should be",
+            "0123456789ab",
+            "2,048 address-port pairs",
+            "(1.5 times the rate)",
+            "Excluded:",
+            "retry_later 3",
+            "every balance equals the generator's own books",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+        }
+        assert!(!text.contains("FAILED") && !text.contains("CAUTION") && !text.contains("loopback"));
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let mut report = sample::report();
+        report.result = "failed".to_owned();
+        report.failures = vec!["the audit failed: money was made".to_owned()];
+        report.durability = "process".to_owned();
+        report.link_kind = "loopback".to_owned();
+        report.cpu.strangers_us_per_settled = 10.0;
+        let text = report_text(&[&report]);
+        for part in
+            ["single: FAILED", "money was made", "NOT a power cut", "On loopback the sender's core pays", "CAUTION"]
+        {
+            assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+        }
+    }
 
     #[test]
     fn thousands_stand_apart() {

@@ -1,5 +1,7 @@
 //! One measured batch, and who used the authorities' cores meanwhile.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
@@ -29,20 +31,23 @@ pub struct CpuAccount {
     pub generator_us_per_settled: f64,
     /// Share of the generator's core's time that was not idle, 0 to 1.
     pub generator_busy: f64,
-    /// Threads that ran on the authorities' cores, by their share.
+    /// Threads of the daemons, of the kernel and of the bench that ran on the authorities' cores, by their share; those of one name
+    /// are added up.
     pub threads: Vec<CpuShare>,
 }
 
-/// What one thread used, over the whole batch with warm-up and drain.
+/// What the threads of one name used, over the whole batch with warm-up and drain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CpuShare {
-    /// Its name.
+    /// Their name.
     pub thread: String,
+    /// How many there are.
+    pub count: usize,
     /// Microseconds per settled payment.
     pub us_per_settled: f64,
 }
 
-/// Threads named in the report.
+/// Names of threads in the report.
 const THREADS_MAX: usize = 12;
 
 /// The accounts of both sides at one moment.
@@ -96,13 +101,15 @@ pub fn measure(session: &mut Session<'_>, what: &str, batch: &Batch, pacing: Pac
     let outcome = session.run(what, batch, pacing, |_: WindowEdge| edges.push(Sample::take(&cores, &napi)))?;
     let threads = cpu::used_between(&threads_before, &threads_on(&cores.of_authorities())?);
     let ours: Vec<u32> = session.daemons().iter().map(|daemon| daemon.id()).chain([std::process::id()]).collect();
+    let (strangers, threads): (Vec<ThreadCpu>, Vec<ThreadCpu>) =
+        threads.into_iter().partition(|thread| is_stranger(thread, &ours));
     let mut edges = edges.into_iter().collect::<Result<Vec<_>>>()?.into_iter();
     let (Some(begin), Some(end)) = (edges.next(), edges.next()) else { anyhow::bail!("the run had no measured part") };
     let used = Used {
         authorities: begin.authorities_until(&end),
         generator: begin.generator.until(&end.generator),
         generator_us: end.generator_us.saturating_sub(begin.generator_us),
-        strangers_us: threads.iter().filter(|thread| is_stranger(thread, &ours)).map(|thread| thread.cpu_us).sum(),
+        strangers_us: strangers.iter().map(|thread| thread.cpu_us).sum(),
     };
     let account = account(&used, &threads, &outcome);
     Ok((outcome, account))
@@ -140,15 +147,26 @@ fn account(used: &Used, threads: &[ThreadCpu], outcome: &Outcome) -> CpuAccount 
         busy: busy(authorities),
         generator_us_per_settled: per_settled(used.generator_us, settled),
         generator_busy: busy(&used.generator),
-        threads: threads
-            .iter()
-            .take(THREADS_MAX)
-            .map(|thread| CpuShare {
-                thread: thread.name.clone(),
-                us_per_settled: per_settled(thread.cpu_us, outcome.settled),
-            })
-            .collect(),
+        threads: shares(threads, outcome.settled),
     }
+}
+
+/// Adds up threads of one name; the heaviest first.
+fn shares(threads: &[ThreadCpu], settled: u64) -> Vec<CpuShare> {
+    let mut by_name: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+    for thread in threads {
+        let sum = by_name.entry(&thread.name).or_default();
+        *sum = (sum.0 + 1, sum.1 + thread.cpu_us);
+    }
+    let mut sums: Vec<(&str, (usize, u64))> = by_name.into_iter().collect();
+    sums.sort_by_key(|(_, (_, us))| std::cmp::Reverse(*us));
+    sums.truncate(THREADS_MAX);
+    let share = |(name, (count, us)): (&str, (usize, u64))| CpuShare {
+        thread: name.to_owned(),
+        count,
+        us_per_settled: us as f64 / settled.max(1) as f64,
+    };
+    sums.into_iter().map(share).collect()
 }
 
 #[cfg(test)]
@@ -173,10 +191,10 @@ mod tests {
         let mut outcome = Outcome::new(0);
         (outcome.settled_in_window, outcome.settled) = (30_000, 40_000);
         let used = Used { authorities: used, generator, generator_us: 150_000, strangers_us: 20_000 };
-        let account = account(&used, &[thread], &outcome);
+        let account = account(&used, &[thread.clone(), thread], &outcome);
         assert_eq!((account.us_per_settled, account.user_us_per_settled), (30.0, 20.0));
         assert_eq!((account.strangers_us_per_settled, account.generator_us_per_settled), (0.5, 5.0));
         assert_eq!((account.busy, account.generator_busy), (0.9, 0.25));
-        assert_eq!(account.threads, [CpuShare { thread: "worker".to_owned(), us_per_settled: 2.0 }]);
+        assert_eq!(account.threads, [CpuShare { thread: "worker".to_owned(), count: 2, us_per_settled: 4.0 }]);
     }
 }

@@ -22,5 +22,5 @@ pub use capacity::{SUSTAINED_RETRY_SHARE_MAX, SUSTAINED_SETTLED_SHARE_MIN, Searc
 pub use cores::Cores;
 pub use generator_check::{CHECK_FACTOR, GeneratorCheck};
 pub use measure::{CpuAccount, CpuShare};
-pub use options::{Durability, Options, Scenario};
+pub use options::{Durability, LinkChoice, Options, Scenario};
 pub use run::{Measured, run};

@@ -44,6 +44,19 @@ impl Durability {
     }
 }
 
+/// Which link to build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkChoice {
+    /// veth where we have the rights, else loopback.
+    #[default]
+    Auto,
+    /// veth or nothing.
+    Veth,
+    /// Loopback.
+    Loopback,
+}
+
 /// All that decides a run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -59,6 +72,8 @@ pub struct Options {
     pub trace: Option<PathBuf>,
     /// What an answer waits for.
     pub durability: Durability,
+    /// Which link to build.
+    pub link: LinkChoice,
     /// Keep the authorities' directories, under this one.
     pub keep: Option<PathBuf>,
     /// Folder under which directories are made that are removed afterwards.

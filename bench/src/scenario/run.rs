@@ -11,7 +11,7 @@ use super::generator_check::{GeneratorCheck, LATENESS_P99_MAX_US, check_generato
 use super::measure::{CpuAccount, measure};
 use super::options::WARM_UP_SECONDS;
 use super::session::{Ended, Session, SessionRequest};
-use super::{Cores, Durability, Options, Scenario};
+use super::{Cores, Durability, LinkChoice, Options, Scenario};
 use crate::cpu;
 use crate::daemons::{AuditInput, Auditing, audit};
 use crate::generator::{Outcome, Pacing, Schedule};
@@ -94,7 +94,12 @@ pub fn run(
     );
     let sync_time = machine::measure_sync(folder.path())?;
     let cores = Cores::share(cpu::core_count(), scenario, options.committee)?;
-    let link = Link::open(LinkRequest::new(cores.authority[0], cores.generator))?;
+    let wanted = LinkRequest::new(cores.authority[0], cores.generator);
+    let link = match options.link {
+        LinkChoice::Auto => Link::open(wanted)?,
+        LinkChoice::Veth => Link::open_veth(wanted)?,
+        LinkChoice::Loopback => Link::open_loopback(wanted, "as asked for")?,
+    };
     console.say(&format!(
         "authorities on cores {:?}, generator on core {}; {}; {file_system}, a sync takes {} us (p99 {} us)",
         cores.of_authorities(),
@@ -103,7 +108,6 @@ pub fn run(
         sync_time.p50,
         sync_time.p99
     ));
-    // Everything that this process does while figures are taken stays off the authorities' cores.
     let request = SessionRequest {
         scenario,
         options,

@@ -12,12 +12,12 @@ use meshpay_protocol::genesis::allocations_text;
 use meshpay_wire::DEFAULT_PORT;
 
 use super::{Cores, Options, Scenario};
-use crate::cpu;
+use crate::affinity;
 use crate::daemons::{AuthorityDirectory, Process};
 use crate::generator::{
     self, ADDRESSES, AnswerCheck, Clients, Outcome, PORTS, Pacing, Plan, Quorum, Target, WindowEdge,
 };
-use crate::link::Link;
+use crate::link::{Link, Side};
 use crate::progress::Console;
 use crate::workload::{
     Batch, Certificates, Ledger, Network, NetworkRequest, SigningParty, Trace, TransferSource, UniformMix, Wallets,
@@ -291,25 +291,41 @@ pub fn drive(
         stop: request.stop,
         on_settled: &|count| settled.store(count, Ordering::Relaxed),
     };
-    let core = request.cores.generator;
-    let outcome = std::thread::scope(|scope| -> Result<Outcome> {
-        let generating = std::thread::Builder::new().name("generator".to_owned()).spawn_scoped(scope, || {
-            cpu::pin_current_thread(core)?;
-            // Sleeps end when they should, not up to 50 microseconds later.
-            let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-            Ok(generator::run(&plan, ports, clients, edge)?)
-        })?;
-        while !generating.is_finished() {
-            std::thread::sleep(Duration::from_millis(100));
-            step.set(settled.load(Ordering::Relaxed));
-        }
-        match generating.join() {
-            Ok(outcome) => outcome,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })?;
+    let core = &[request.cores.generator];
+    let generate_and_watch = || -> Result<Outcome> {
+        std::thread::scope(|scope| {
+            let generating = std::thread::Builder::new().name("generator".to_owned()).spawn_scoped(scope, || {
+                keep_time(&request.link.generator);
+                Ok(generator::run(&plan, ports, clients, edge)?)
+            })?;
+            while !generating.is_finished() {
+                std::thread::sleep(Duration::from_millis(100));
+                step.set(settled.load(Ordering::Relaxed));
+            }
+            match generating.join() {
+                Ok(outcome) => outcome,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    };
+    // The generator's thread inherits the core.
+    let outcome = affinity::tied_to(core, generate_and_watch)??;
     step.finish(&format!("{} settled, {:.0} a second", outcome.settled, outcome.settled_per_second()));
     Ok(outcome)
+}
+
+/// Nice value of the generator's threads, where we may: other programs on its core should not make it late. The authorities' side
+/// gets none.
+const GENERATOR_NICE: i32 = -15;
+
+/// Lets this thread, and the one that receives for it, run when they want to, as far as the kernel allows us.
+fn keep_time(side: &Side) {
+    // Sleeps end when they should, not up to 50 microseconds later.
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+    let receiving = side.napi_pids().filter_map(|pid| i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw));
+    for thread in receiving.chain([rustix::thread::gettid()]) {
+        let _ = rustix::process::setpriority_process(Some(thread), GENERATOR_NICE);
+    }
 }
 
 /// Keys from the daemons that will run and from the seed for the others; genesis; directories.
