@@ -3,9 +3,11 @@
 //! A `KnownKey` is always the canonical encoding of a point of the prime-order group other than the identity.
 
 use crate::PublicKey;
+use crate::eight_lanes::{EightLanes, KeyTable};
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsBasepointTable, EdwardsPoint};
 use curve25519_dalek::traits::{BasepointTable, IsIdentity};
 use std::fmt;
+use std::sync::OnceLock;
 
 /// Why a key was refused as a [`KnownKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +30,8 @@ pub struct KnownKey {
     bytes: PublicKey,
     /// Multiples of -A, for the portable path.
     pub(crate) negated_table: Box<EdwardsBasepointTable>,
+    /// The same for the eight-lane path, where the CPU has it or a test asks for it.
+    eight_lanes_table: OnceLock<KeyTable>,
 }
 
 impl KnownKey {
@@ -37,7 +41,23 @@ impl KnownKey {
     /// Whatever is not the canonical encoding of a point of the prime-order group other than the identity.
     pub fn new(key: &PublicKey) -> Result<Self, KeyError> {
         let point = decode_strictly(key)?;
-        Ok(Self { bytes: *key, negated_table: Box::new(EdwardsBasepointTable::create(&-point)) })
+        let known = Self {
+            bytes: *key,
+            negated_table: Box::new(EdwardsBasepointTable::create(&-point)),
+            eight_lanes_table: OnceLock::new(),
+        };
+        if EightLanes::of_this_cpu().is_some() {
+            known.table();
+        }
+        Ok(known)
+    }
+
+    /// The table for the eight-lane path.
+    pub(crate) fn table(&self) -> &KeyTable {
+        self.eight_lanes_table.get_or_init(|| match EightLanes::of_this_cpu() {
+            Some(lanes) => lanes.key_table(&self.bytes),
+            None => EightLanes::model().key_table(&self.bytes),
+        })
     }
 
     /// The encoded key.

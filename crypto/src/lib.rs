@@ -15,15 +15,21 @@
 //!
 //! | where | what |
 //! |---|---|
+//! | `eight_lanes` | the path for CPUs with AVX-512 IFMA, eight signatures at a time |
+//! | `model` | the same kernels on plain integers, for tests |
 //! | `portable` | the path for every CPU, over `curve25519-dalek` |
 //! | `known_key` | a committee's key with its tables |
 //! | `signing_key` | a secret key |
 
+mod eight_lanes;
 mod known_key;
+#[doc(hidden)]
+pub mod model;
 #[doc(hidden)]
 pub mod portable;
 mod signing_key;
 
+use eight_lanes::EightLanes;
 pub use known_key::{KeyError, KnownKey};
 pub use signing_key::SigningKey;
 
@@ -69,7 +75,10 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
 /// If the slices differ in length.
 pub fn verify_many(checks: &[Check<'_>], valid: &mut [bool]) {
     assert_eq!(checks.len(), valid.len(), "one answer for each check");
-    portable::verify_many(checks, valid);
+    match EightLanes::of_this_cpu() {
+        Some(lanes) => lanes.verify_many(checks, valid),
+        None => portable::verify_many(checks, valid),
+    }
 }
 
 /// Decides many signatures by keys that were prepared once; the answers are those of [`verify_many`].
@@ -78,7 +87,10 @@ pub fn verify_many(checks: &[Check<'_>], valid: &mut [bool]) {
 /// If the slices differ in length.
 pub fn verify_many_known_keys(checks: &[KnownCheck<'_>], valid: &mut [bool]) {
     assert_eq!(checks.len(), valid.len(), "one answer for each check");
-    portable::verify_many_known_keys(checks, valid);
+    match EightLanes::of_this_cpu() {
+        Some(lanes) => lanes.verify_many_known_keys(checks, valid),
+        None => portable::verify_many_known_keys(checks, valid),
+    }
 }
 
 /// Signs many messages with one key: `signatures[i]` signs `messages[i]`, deterministically (RFC 8032).
@@ -87,7 +99,10 @@ pub fn verify_many_known_keys(checks: &[KnownCheck<'_>], valid: &mut [bool]) {
 /// If the slices differ in length.
 pub fn sign_many<M: AsRef<[u8]>>(key: &SigningKey, messages: &[M], signatures: &mut [Signature]) {
     assert_eq!(messages.len(), signatures.len(), "one signature for each message");
-    portable::sign_many(key, messages, signatures);
+    match EightLanes::of_this_cpu() {
+        Some(lanes) => lanes.sign_many(key, messages, signatures),
+        None => portable::sign_many(key, messages, signatures),
+    }
 }
 
 /// Digests many inputs: `digests[i]` is the first 32 bytes of SHA-512 of `inputs[i]`.
@@ -96,10 +111,13 @@ pub fn sign_many<M: AsRef<[u8]>>(key: &SigningKey, messages: &[M], signatures: &
 /// If the slices differ in length.
 pub fn digest_many(inputs: &[&[u8]], digests: &mut [[u8; 32]]) {
     assert_eq!(inputs.len(), digests.len(), "one digest for each input");
-    portable::digest_many(inputs, digests);
+    match EightLanes::of_this_cpu() {
+        Some(lanes) => lanes.digest_many(inputs, digests),
+        None => portable::digest_many(inputs, digests),
+    }
 }
 
 /// Which implementation this CPU gets, for logs and reports.
 pub fn implementation() -> &'static str {
-    "portable"
+    if EightLanes::of_this_cpu().is_some() { "ifma-x8" } else { "portable" }
 }

@@ -4,7 +4,7 @@
 use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
 use curve25519_dalek::scalar::Scalar;
 use ed25519_dalek::hazmat::ExpandedSecretKey;
-use meshpay_crypto::{Check, KnownCheck, PublicKey, Signature, SigningKey, portable};
+use meshpay_crypto::{Check, KnownCheck, PublicKey, Signature, SigningKey, model, portable};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha512};
@@ -12,30 +12,35 @@ use sha2::{Digest, Sha512};
 /// One implementation of the crate's bulk calls.
 pub struct Path {
     pub name: &'static str,
+    /// Runs one of so many bursts: the model is slow.
+    pub share: usize,
     pub verify_many: fn(&[Check<'_>], &mut [bool]),
     pub verify_many_known_keys: fn(&[KnownCheck<'_>], &mut [bool]),
     pub sign_many: fn(&SigningKey, &[&[u8]], &mut [Signature]),
     pub digest_many: fn(&[&[u8]], &mut [[u8; 32]]),
 }
 
-/// What the CPU chose, and the portable path. On a CPU without the eight-lane instructions they are the same.
-pub fn paths() -> [Path; 2] {
+macro_rules! path {
+    ($name:expr, $share:expr, $module:ident) => {
+        Path {
+            name: $name,
+            share: $share,
+            verify_many: $module::verify_many,
+            verify_many_known_keys: $module::verify_many_known_keys,
+            sign_many: |key, messages, signatures| $module::sign_many(key, messages, signatures),
+            digest_many: $module::digest_many,
+        }
+    };
+}
+
+/// What the CPU chose, the portable path, and the eight-lane kernels on plain integers. On a CPU without the eight-lane instructions the first two
+/// are the same.
+pub fn paths() -> [Path; 3] {
     println!("this CPU's implementation: {}", meshpay_crypto::implementation());
     [
-        Path {
-            name: meshpay_crypto::implementation(),
-            verify_many: meshpay_crypto::verify_many,
-            verify_many_known_keys: meshpay_crypto::verify_many_known_keys,
-            sign_many: |key, messages, signatures| meshpay_crypto::sign_many(key, messages, signatures),
-            digest_many: meshpay_crypto::digest_many,
-        },
-        Path {
-            name: "portable",
-            verify_many: portable::verify_many,
-            verify_many_known_keys: portable::verify_many_known_keys,
-            sign_many: |key, messages, signatures| portable::sign_many(key, messages, signatures),
-            digest_many: portable::digest_many,
-        },
+        path!(meshpay_crypto::implementation(), 1, meshpay_crypto),
+        path!("portable", 1, portable),
+        path!("model", 40, model),
     ]
 }
 
