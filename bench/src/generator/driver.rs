@@ -225,8 +225,7 @@ impl<P: Waitable + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
             let first =
                 request.step == Step::Vote && request.attempt == 0 && request.place == self.plan.targets[0].place;
             let progress = &self.payments.outcome.progress[request.payment as usize];
-            let intended_ns = progress.intended_ns;
-            let was_held = self.plan.batch.payments()[request.payment as usize].previous != crate::workload::NONE;
+            let (intended_ns, was_held) = (progress.intended_ns, progress.was_held);
             if first && !was_held && self.payments.is_measured(intended_ns) {
                 record_us(&mut self.payments.outcome.lateness_us, now.saturating_sub(intended_ns));
             }

@@ -55,8 +55,7 @@ pub struct Outcome {
     pub finality_us: Histogram<u64>,
     /// From the intended send time to a quorum of acknowledgements, likewise.
     pub settlement_us: Histogram<u64>,
-    /// From the intended send time to the hand-over of the order to the kernel, likewise, of payments whose sender
-    /// had none before it in the batch.
+    /// From the intended send time to the hand-over of the order to the kernel, likewise, of payments that were not held.
     pub lateness_us: Histogram<u64>,
     /// Datagrams that the kernel took.
     pub sent: u64,

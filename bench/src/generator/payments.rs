@@ -79,6 +79,7 @@ impl<'a> Payments<'a> {
         let previous = self.plan.batch.payments()[at].previous;
         if previous != NONE && self.outcome.progress[previous as usize].phase < Phase::Settled {
             self.outcome.progress[at].phase = Phase::Held;
+            self.outcome.progress[at].was_held = true;
             self.outcome.held += 1;
         } else {
             self.ask_for_votes(at);

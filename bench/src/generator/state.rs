@@ -23,6 +23,8 @@ pub enum Phase {
 pub struct Progress {
     /// Where it stands.
     pub phase: Phase,
+    /// Whether it was held, so that its order left late through no fault of the generator.
+    pub was_held: bool,
     /// Places that have voted.
     pub voted: u32,
     /// Places that have acknowledged the execution.

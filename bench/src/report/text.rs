@@ -237,7 +237,7 @@ fn details(text: &mut String, report: &RunReport) {
 }
 
 /// Share of the CPU figure above which time used by other programs is pointed out.
-const STRANGERS_NOTED: f64 = 0.02;
+const STRANGERS_NOTED: f64 = 0.03;
 
 /// What stands under every report. A line that begins with two spaces continues the one before.
 const NOTES: &str = "\

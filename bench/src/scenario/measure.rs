@@ -97,19 +97,22 @@ pub fn measure(session: &mut Session<'_>, what: &str, batch: &Batch, pacing: Pac
     let napi: Vec<u32> = session.request().link.generator.napi_pids().collect();
     // Of all cores, since a thread may move to ours meanwhile.
     let threads_before = threads_on(&(0..cpu::core_count()).collect::<Vec<_>>())?;
+    let before = Sample::take(&cores, &napi)?;
     let mut edges: Vec<Result<Sample>> = Vec::new();
     let outcome = session.run(what, batch, pacing, |_: WindowEdge| edges.push(Sample::take(&cores, &napi)))?;
+    let whole = before.authorities_until(&Sample::take(&cores, &napi)?);
     let threads = cpu::used_between(&threads_before, &threads_on(&cores.of_authorities())?);
     let ours: Vec<u32> = session.daemons().iter().map(|daemon| daemon.id()).chain([std::process::id()]).collect();
-    let (strangers, threads): (Vec<ThreadCpu>, Vec<ThreadCpu>) =
-        threads.into_iter().partition(|thread| is_stranger(thread, &ours));
+    let threads: Vec<ThreadCpu> = threads.into_iter().filter(|thread| !is_stranger(thread, &ours)).collect();
+    let accounted_us: u64 = threads.iter().map(|thread| thread.cpu_us).sum();
     let mut edges = edges.into_iter().collect::<Result<Vec<_>>>()?.into_iter();
     let (Some(begin), Some(end)) = (edges.next(), edges.next()) else { anyhow::bail!("the run had no measured part") };
     let used = Used {
         authorities: begin.authorities_until(&end),
         generator: begin.generator.until(&end.generator),
         generator_us: end.generator_us.saturating_sub(begin.generator_us),
-        strangers_us: strangers.iter().map(|thread| thread.cpu_us).sum(),
+        // What nobody else has used: strangers may come and go unseen.
+        strangers_us: (whole.not_idle_us - whole.steal_us.min(whole.not_idle_us)).saturating_sub(accounted_us),
     };
     let account = account(&used, &threads, &outcome);
     Ok((outcome, account))

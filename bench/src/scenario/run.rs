@@ -256,6 +256,19 @@ fn failures(measured: &Measured) -> Vec<String> {
     failures
 }
 
+/// Removes folders of runs whose process was killed: their names end with its id. What cannot be removed stays.
+fn remove_leftovers(work: &Path) {
+    let Ok(entries) = fs::read_dir(work) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some((scenario, pid)) = name.to_str().and_then(|name| name.rsplit_once('-')) else { continue };
+        let ours = [Scenario::Single, Scenario::Committee].iter().any(|known| known.name() == scenario);
+        if ours && pid.parse::<u32>().is_ok_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A folder for one run, removed afterwards unless it is to be kept.
 struct WorkFolder {
     path: PathBuf,
@@ -264,6 +277,7 @@ struct WorkFolder {
 
 impl WorkFolder {
     fn make(options: &Options, scenario: Scenario) -> Result<Self> {
+        remove_leftovers(&options.work);
         let keep = options.keep.is_some();
         let path = match &options.keep {
             Some(keep) => keep.join(scenario.name()),
@@ -284,5 +298,24 @@ impl Drop for WorkFolder {
         if !self.keep {
             let _ = fs::remove_dir_all(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_of_dead_runs_are_removed() {
+        let work = tempfile::tempdir().expect("a folder");
+        // Process ids end at 2^22.
+        let [dead, ours, other] =
+            [&"single-99999999".to_owned(), &format!("single-{}", std::process::id()), &"mine-99999999".to_owned()];
+        for name in [dead, ours, other] {
+            fs::create_dir(work.path().join(name)).expect("a folder");
+        }
+        remove_leftovers(work.path());
+        let left = |name: &str| work.path().join(name).exists();
+        assert_eq!((left(dead), left(ours), left(other)), (false, true, true));
     }
 }
