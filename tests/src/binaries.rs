@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 /// If it cannot be built.
 pub fn authority() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    find("MESHPAY_AUTHORITY", &BUILT, || build("meshpay-authority", "meshpay-authority", None))
+    find("MESHPAY_TEST_AUTHORITY", &BUILT, || build("meshpay-authority", "meshpay-authority", None))
 }
 
 /// The daemon with injected faults, which no operator has.
@@ -20,7 +20,7 @@ pub fn authority() -> Result<PathBuf> {
 /// If it cannot be built.
 pub fn authority_with_faults() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    find("MESHPAY_AUTHORITY_WITH_FAULTS", &BUILT, || {
+    find("MESHPAY_TEST_AUTHORITY_WITH_FAULTS", &BUILT, || {
         build("meshpay-authority", "meshpay-authority", Some("fault-injection"))
     })
 }
@@ -31,7 +31,25 @@ pub fn authority_with_faults() -> Result<PathBuf> {
 /// If it cannot be built.
 pub fn wallet() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    find("MESHPAY_WALLET", &BUILT, || build("meshpay-client", "meshpay", None))
+    find("MESHPAY_TEST_WALLET", &BUILT, || build("meshpay-client", "meshpay", None))
+}
+
+/// The `meshpay` command with points at which a test can stop it.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn wallet_with_faults() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    find("MESHPAY_TEST_WALLET_WITH_FAULTS", &BUILT, || build("meshpay-client", "meshpay", Some("fault-injection")))
+}
+
+/// The developer commands.
+///
+/// # Errors
+/// If they cannot be built.
+pub fn xtask() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    find("MESHPAY_TEST_XTASK", &BUILT, || build("xtask", "xtask", None))
 }
 
 /// The repository's root.

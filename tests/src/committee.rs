@@ -6,6 +6,7 @@ use crate::daemon::Daemon;
 use crate::network::{Actor, EURO, Network, parse_key};
 use crate::process::finish;
 use crate::scratch::Scratch;
+use crate::wallet::Wallet;
 use anyhow::{Context, Result};
 use meshpay_protocol::genesis::{MemberEntry, allocations_text};
 use meshpay_protocol::{Allocation, Genesis};
@@ -29,6 +30,7 @@ pub struct Plan {
     environment: Vec<(String, String)>,
     program: Option<PathBuf>,
     directory: Option<PathBuf>,
+    wallets: Option<Scratch>,
 }
 
 /// A member without a daemon.
@@ -55,6 +57,7 @@ impl Plan {
             environment: Vec::new(),
             program: None,
             directory: None,
+            wallets: None,
         }
     }
 
@@ -88,6 +91,20 @@ impl Plan {
     pub fn fund_key(mut self, account: PublicKey, token: u32, amount: u64) -> Self {
         self.allocations.push(Allocation { account, token, amount });
         self
+    }
+
+    /// A new wallet of this name that holds euros from the start.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn fund_wallet(mut self, name: &str, amount: u64) -> Result<Self> {
+        let wallets = match self.wallets.take() {
+            Some(wallets) => wallets,
+            None => Scratch::new()?,
+        };
+        let account = Wallet::make(&wallets.path().join(name))?;
+        self.wallets = Some(wallets);
+        Ok(self.fund_key(account, EURO, amount))
     }
 
     /// Least first credit of a new account.
@@ -165,7 +182,8 @@ impl Plan {
             finish(init)?.success().with_context(|| format!("making the journal of authority {}", daemon.place))?;
         }
         let network = Network { rules: genesis.rules()? };
-        Ok(Committee { daemons, network, allocations: self.allocations, genesis_file, scratch })
+        let wallets = self.wallets.map_or_else(Scratch::new, Ok)?;
+        Ok(Committee { daemons, network, allocations: self.allocations, genesis_file, wallets, scratch })
     }
 
     /// Makes the network and starts its daemons.
@@ -194,6 +212,7 @@ pub struct Committee {
     pub allocations: Vec<Allocation>,
     /// The genesis file, which is all that a wallet needs.
     pub genesis_file: PathBuf,
+    wallets: Scratch,
     // Last, so that the daemons are dead before their directories go.
     scratch: Scratch,
 }
@@ -210,6 +229,14 @@ impl Committee {
     /// Room for the test's own files.
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
+    }
+
+    /// A wallet whose account [`Plan::fund_wallet`] gave money, or any other.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn wallet(&self, name: &str) -> Result<Wallet> {
+        Wallet::open(&self.wallets.path().join(name), &self.genesis_file)
     }
 
     /// Balance and next sequence of an account at an authority.

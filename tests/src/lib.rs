@@ -9,6 +9,7 @@
 //! | `network` | genesis, keys, orders, votes and certificates of such a network |
 //! | `client` | datagrams out, answers in; retries as `docs/wire.md` says |
 //! | `ledger` | what balances must be: a model that shares no code with the daemon's |
+//! | `wallet` | the `meshpay` command, with a wallet of its own |
 //! | `liar` | an authority that answers, and lies |
 //! | `full_disk` | a small file system of its own |
 //!
@@ -28,6 +29,7 @@ pub mod process;
 pub mod random;
 pub mod scratch;
 pub mod skip;
+pub mod wallet;
 
 use std::time::Duration;
 

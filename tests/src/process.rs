@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -52,8 +52,12 @@ impl Process {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) if line.starts_with(beginning) => return Ok(line),
                 Ok(_) => {}
-                Err(_) => {
-                    let status = self.child.try_wait()?;
+                Err(why) => {
+                    // Its output is closed: then its end is near.
+                    let status = match why {
+                        RecvTimeoutError::Disconnected => Some(self.wait()?),
+                        RecvTimeoutError::Timeout => self.child.try_wait()?,
+                    };
                     let state = status.map_or("still runs".to_owned(), |status| format!("ended with {status}"));
                     bail!("the program {state} and has not printed {beginning:?}; its log ends:\n{}", self.log_end());
                 }
@@ -64,6 +68,22 @@ impl Process {
     /// The next line that was printed and not read yet, without waiting.
     pub fn line_so_far(&mut self) -> Option<String> {
         self.lines.try_recv().ok()
+    }
+
+    /// All lines up to and including the next one that begins with `beginning`.
+    ///
+    /// # Errors
+    /// As [`Process::line_beginning_with`].
+    pub fn lines_until(&mut self, beginning: &str) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line_beginning_with("")?;
+            let found = line.starts_with(beginning);
+            lines.push(line);
+            if found {
+                return Ok(lines);
+            }
+        }
     }
 
     /// Process id.

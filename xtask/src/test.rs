@@ -39,9 +39,12 @@ pub fn run(options: &Options) -> Result<()> {
     let built = build_programs()?;
     let mut test = shell::cargo(["test", "--workspace", "--no-fail-fast"]);
     test.args(&options.arguments);
-    test.env("MESHPAY_AUTHORITY", built.programs.join("meshpay-authority"));
-    test.env("MESHPAY_WALLET", built.programs.join("meshpay"));
-    test.env("MESHPAY_AUTHORITY_WITH_FAULTS", built.with_faults.join("meshpay-authority"));
+    for (directory, suffix) in [(&built.programs, ""), (&built.with_faults, "_WITH_FAULTS")] {
+        test.env(format!("MESHPAY_TEST_AUTHORITY{suffix}"), directory.join("meshpay-authority"));
+        test.env(format!("MESHPAY_TEST_WALLET{suffix}"), directory.join("meshpay"));
+    }
+    // The test of the devnet runs these very commands.
+    test.env("MESHPAY_TEST_XTASK", std::env::current_exe()?);
     if options.long {
         test.env("MESHPAY_TEST_SCALE", LONG_SCALE.to_string());
         test.env("PROPTEST_CASES", (PROPERTY_CASES * LONG_SCALE).to_string());
@@ -54,16 +57,16 @@ struct Built {
     with_faults: PathBuf,
 }
 
-/// Builds what the end-to-end tests start. The daemon with faults has a target directory of its own, so that neither build can
+/// Builds what the end-to-end tests start. The programs with faults have a target directory of their own, so that neither build can
 /// take the place of the other.
 fn build_programs() -> Result<Built> {
     let target = shell::target_directory();
     let with_faults = target.join("fault-injection");
-    let programs = ["build", "--package", "meshpay-authority", "--package", "meshpay-client", "--bins"];
-    shell::run("building the daemon and the wallet", &mut shell::cargo(programs))?;
-    let faults = ["build", "--package", "meshpay-authority", "--features", "fault-injection", "--bins"];
-    let mut build = shell::cargo(faults);
-    build.arg("--target-dir").arg(&with_faults);
-    shell::run("building the daemon with fault injection", &mut build)?;
+    let plain = ["build", "--package", "meshpay-authority", "--package", "meshpay-client", "--bins"];
+    shell::run("building the daemon and the wallet", &mut shell::cargo(plain))?;
+    let mut faulty = shell::cargo(plain);
+    // Both have a feature of this name.
+    faulty.args(["--features", "fault-injection"]).arg("--target-dir").arg(&with_faults);
+    shell::run("building both with fault injection", &mut faulty)?;
     Ok(Built { programs: target.join("debug"), with_faults: with_faults.join("debug") })
 }
