@@ -23,14 +23,21 @@ fn a_million_of_them_and_it_still_pays() -> Result<()> {
     let address = scene.address();
     let packets = PACKETS * meshpay_tests::scale();
     let mut datagram = vec![0; 9_000];
-    for at in 0..packets {
-        let length = hostile(&mut random, &seeds, &mut datagram);
-        scene.client.send(address, &datagram[..length])?;
-        if at % FLIGHT == 0 {
-            let bob = scene.bob.public;
-            scene.client.account(address, &bob, EURO).with_context(|| format!("after {at} hostile packets"))?;
+    let mut sent = 0;
+    // Some are lost where the daemon's socket is full; what counts is what has arrived.
+    while (scene.committee.daemons[0].metric("meshpay_datagrams_total")? as usize) < packets {
+        for at in 0..PACKETS / 20 {
+            let length = hostile(&mut random, &seeds, &mut datagram);
+            scene.client.send(address, &datagram[..length])?;
+            if at % FLIGHT == 0 {
+                let bob = scene.bob.public;
+                scene.client.account(address, &bob, EURO).with_context(|| format!("after {sent} hostile packets"))?;
+            }
+            sent += 1;
         }
+        ensure!(sent < 10 * packets, "of {sent} packets fewer than {packets} arrived");
     }
+    println!("{sent} packets sent for {packets} that arrived");
     ensure!(scene.committee.daemons[0].is_running()?, "the daemon is gone: {}", scene.committee.daemons[0].log_end());
     // The locked order is still locked and nothing else has happened.
     scene.state_is_right()?;

@@ -3,6 +3,7 @@
 use super::authorities::Authorities;
 use super::network::{AUTHORITIES, Network, WALLETS};
 use std::fmt::Write;
+use std::path::PathBuf;
 
 /// The guide.
 pub fn text(network: &Network, authorities: &Authorities<'_>) -> String {
@@ -36,7 +37,7 @@ pub fn text(network: &Network, authorities: &Authorities<'_>) -> String {
     line(format!("There are two wallets: {}. Open a second terminal in this folder and paste:", held.join(", ")));
     line(String::new());
     let (alice, bob) = (network.shown(&network.path("alice")), network.shown(&network.path("bob")));
-    let certificate = network.shown(&network.path("bread.certificate"));
+    let certificate = network.shown(&unused(network, "bread"));
     let passphrase = network.shown(&network.path("passphrase"));
     let programs = network.shown(network.programs());
     let pay = format!("{programs}/meshpay pay --wallet {alice} --passphrase-file {passphrase} {}", network.accounts[1]);
@@ -64,4 +65,11 @@ pub fn text(network: &Network, authorities: &Authorities<'_>) -> String {
     }
     line("Ctrl-C here stops the authorities and keeps what was paid.".to_owned());
     out
+}
+
+/// A name for a certificate that no earlier run has used, since a wallet overwrites none.
+fn unused(network: &Network, what: &str) -> PathBuf {
+    let numbered = (2..).map(|number| network.path(&format!("{what}-{number}.certificate")));
+    let mut names = std::iter::once(network.path(&format!("{what}.certificate"))).chain(numbered);
+    names.find(|path| !path.exists()).unwrap_or_default()
 }
