@@ -33,14 +33,21 @@ impl Layout {
         self.slots() * SLOT_LENGTH
     }
 
-    /// A vote promises a new slot only below this many used ones: a sixteenth is kept for certificates (DESIGN 5.15).
+    /// A vote promises a new slot only below this many used ones: the sixteenth above is kept for certificates (DESIGN 5.15).
     pub fn vote_limit(&self) -> usize {
         self.region_slots - self.region_slots / 8
     }
 
-    /// A certificate takes a new slot only below this many: the rest keeps probing short and absorbs what workers race for.
+    /// A certificate takes a slot for a new account only below this many: the rest keeps probing short and absorbs what workers race for.
     pub fn certificate_limit(&self) -> usize {
         self.region_slots - self.region_slots / 16
+    }
+
+    /// For an account that exists a slot is set aside below this many: it is hardly ever needed, since most are paid in a token they have,
+    /// and a region full of others' accounts shall not keep anybody from being paid. Two more stay free, so that two workers that race for
+    /// the last one leave it and probing ends.
+    pub fn existing_limit(&self) -> usize {
+        self.region_slots - 3
     }
 }
 
@@ -54,7 +61,8 @@ mod tests {
             let layout = Layout::for_capacity(capacity);
             assert!(layout.slots() as u64 >= capacity);
             assert!(layout.vote_limit() < layout.certificate_limit());
-            assert!(layout.certificate_limit() < layout.region_slots);
+            assert!(layout.certificate_limit() < layout.existing_limit());
+            assert!(layout.existing_limit() < layout.region_slots - 1);
         }
     }
 }

@@ -224,8 +224,10 @@ impl Accounts for WorkerAccounts {
     }
 
     fn reserve(&mut self, recipient: &PublicKey) -> Result<(), TableFull> {
+        let layout = self.shared.layout;
+        let limit = if self.exists(recipient) { layout.existing_limit() } else { layout.certificate_limit() };
         let used = &self.shared.used[shard_of(recipient)];
-        if used.fetch_add(1, Ordering::Relaxed) as usize >= self.shared.layout.certificate_limit() {
+        if used.fetch_add(1, Ordering::Relaxed) as usize >= limit {
             used.fetch_sub(1, Ordering::Relaxed);
             return Err(TableFull);
         }

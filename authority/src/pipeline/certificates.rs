@@ -4,12 +4,10 @@ use arrayvec::ArrayVec;
 use meshpay_net::Peer;
 use meshpay_protocol::account::shard_of;
 use meshpay_protocol::{
-    Accounts, CertificateDecision, CertificateScreen, PendingCertificate, Refusal, Signatures, VerifiedCertificate,
-    apply, decide_certificate, record, screen_certificate, verify_certificates,
+    Accounts, CertificateDecision, CertificateScreen, PendingCertificate, Refusal, Rules, Signatures,
+    VerifiedCertificate, apply, decide_certificate, record, screen_certificate, verify_certificates,
 };
-use meshpay_wire::{
-    CertificateView, Executed, ExecutionStatus, Header, Message, PublicKey, RefusalCode, order_digest, vote_digest,
-};
+use meshpay_wire::{Executed, ExecutionStatus, Header, Message, PublicKey, RefusalCode, order_digest, vote_digest};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
@@ -100,13 +98,17 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
             let answer = match result {
                 Err(refusal) => Answer::Refused(*refusal),
                 Ok(verified) => match decide_certificate(accounts, verified) {
-                    Err(refusal) => Answer::Refused(refusal),
+                    Err(refusal) => {
+                        // Beyond a gap too a vote of ours is one that the journal does not hold: only the next sequence is ever locked.
+                        stop_voting_if_unknown(*place, accounts, journal, voting, verified)?;
+                        Answer::Refused(refusal)
+                    }
                     Ok(CertificateDecision::ExecutedBefore) => {
                         counters.totals.executed_before.add(1);
                         executed_before(accounts, &origin.header.account, origin.header.sequence.get())
                     }
                     Ok(CertificateDecision::Execute) => {
-                        execute(*place, accounts, journal, crossing, voting, counters, verified)?
+                        execute(rules, *place, accounts, journal, crossing, voting, counters, verified)?
                     }
                 },
             };
@@ -121,7 +123,9 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
 }
 
 /// Records an execution, then applies it. What would make it impossible to apply is found out before it is recorded.
+#[expect(clippy::too_many_arguments, reason = "each is another part of the worker, borrowed by itself")]
 fn execute<A: Accounts, J: Journal>(
+    rules: &Rules,
     place: usize,
     accounts: &mut A,
     journal: &mut J,
@@ -137,19 +141,25 @@ fn execute<A: Accounts, J: Journal>(
     let retry_later = Answer::Refused(
         Refusal::new(RefusalCode::RetryLater).sequence(body.sequence.get()).value(JOURNAL_BUSY_RETRY_MS),
     );
-    if journal.room() == Room::None {
+    // The execution is not recorded before the stop is: once executed, the certificate would never be looked at again.
+    if !stop_voting_if_unknown(place, accounts, journal, voting, verified)? || journal.room() == Room::None {
         return Ok(retry_later);
     }
-    stop_voting_if_unknown(place, accounts, journal, voting, &certificate, verified)?;
     let recipient_owner = (!accounts.owns(&body.recipient)).then(|| shard_of(&body.recipient) % crossing.workers());
     if recipient_owner.is_some_and(|owner| !crossing.has_room_for_credit(owner)) {
         return Ok(retry_later);
     }
     let sender_slot_missing = accounts.balance_slot(&body.sender, token).is_none();
+    // A slot is set aside only where one may be needed, so that a full table keeps nobody who is in it from being paid. Of an account of
+    // another worker it can be seen that it exists, not which tokens it has.
+    let recipient_slot_missing = match recipient_owner {
+        None => accounts.balance_slot(&body.recipient, token).is_none(),
+        Some(_) => rules.tokens.len() > 1 || !accounts.exists(&body.recipient),
+    };
     if sender_slot_missing && accounts.reserve(&body.sender).is_err() {
         return Ok(retry_later);
     }
-    if accounts.reserve(&body.recipient).is_err() {
+    if recipient_slot_missing && accounts.reserve(&body.recipient).is_err() {
         if sender_slot_missing {
             accounts.release_reserved(&body.sender);
         }
@@ -163,7 +173,9 @@ fn execute<A: Accounts, J: Journal>(
             if sender_slot_missing {
                 accounts.release_reserved(&body.sender);
             }
-            accounts.release_reserved(&body.recipient);
+            if recipient_slot_missing {
+                accounts.release_reserved(&body.recipient);
+            }
             return match refused {
                 AppendRefused::Busy => Ok(retry_later),
                 AppendRefused::Stopped => Err(Fatal::JournalStopped),
@@ -176,12 +188,20 @@ fn execute<A: Accounts, J: Journal>(
     apply::debit(accounts, order, verified.digest(), position)?;
     match recipient_owner {
         None => {
-            accounts.release_reserved(&body.recipient);
+            if recipient_slot_missing {
+                accounts.release_reserved(&body.recipient);
+            }
             apply::credit(accounts, &body.recipient, token, amount, Some(position))?;
         }
         Some(owner) => {
             crate::fault::between_debit_and_credit();
-            let credit = CrossingCredit { recipient: body.recipient, token, amount, execution: position };
+            let credit = CrossingCredit {
+                recipient: body.recipient,
+                token,
+                amount,
+                execution: position,
+                reserved: recipient_slot_missing,
+            };
             // Room was seen above, and this worker is the queue's only sender.
             if crossing.to[owner].credits.push(credit).is_err() {
                 return Err(Fatal::TableFull);
@@ -202,32 +222,41 @@ fn execute<A: Accounts, J: Journal>(
 }
 
 /// A verified certificate that holds this authority's own vote, for an order that is not locked here, shows that the journal has
-/// forgotten it: from then on this authority must not vote (DESIGN 5.4). The certificate itself is executed.
+/// forgotten it: from then on this authority must not vote (DESIGN 5.4). The certificate itself is executed. Returns false where voting
+/// has stopped but the journal was too busy to record it.
 fn stop_voting_if_unknown<A: Accounts, J: Journal>(
     place: usize,
     accounts: &A,
     journal: &mut J,
     voting: &Voting,
-    certificate: &CertificateView<'_>,
     verified: &VerifiedCertificate<'_>,
-) -> Result<(), Fatal> {
+) -> Result<bool, Fatal> {
+    let certificate = verified.certificate();
     let voted = certificate.head.signers.get() >> place & 1 == 1;
     let locked = accounts
         .account(&certificate.head.order.body.sender)
         .is_some_and(|account| account.is_locked() && account.lock_digest == verified.digest());
-    if !voted || locked || !voting.stop(UNKNOWN_OWN_VOTE) {
-        return Ok(());
+    if !voted || locked {
+        return Ok(true);
     }
-    tracing::error!(
-        order = hex::encode(verified.digest().0),
-        "shown a valid vote of our own that the journal does not hold: this directory was lost, copied or restored. \
-         Voting has stopped for good; certificates are still executed. Retire this key and join the next epoch with a new one."
-    );
+    if voting.stop(UNKNOWN_OWN_VOTE) {
+        tracing::error!(
+            order = hex::encode(verified.digest().0),
+            "shown a valid vote of our own that the journal does not hold: this directory was lost, copied or restored. \
+             Voting has stopped for good; certificates are still executed. Retire this key and join the next epoch with a new one."
+        );
+    }
+    if voting.is_recorded() {
+        return Ok(true);
+    }
     let stopped =
         record::VotingStoppedRecord { reason: UNKNOWN_OWN_VOTE.into(), reserved: 0.into(), order: verified.digest() };
     match journal.append(record::kind::VOTING_STOPPED, &[stopped.as_bytes()]) {
-        // Where the journal is busy the process still does not vote; it will be shown the vote again after a restart.
-        Ok(_) | Err(AppendRefused::Busy) => Ok(()),
+        Ok(_) => {
+            voting.set_recorded();
+            Ok(true)
+        }
+        Err(AppendRefused::Busy) => Ok(false),
         Err(AppendRefused::Stopped) => Err(Fatal::JournalStopped),
     }
 }

@@ -30,6 +30,8 @@ pub struct CrossingCredit {
     pub amount: u64,
     /// Position of the execution record.
     pub execution: u64,
+    /// A slot was set aside for it.
+    pub reserved: bool,
 }
 
 /// The queues from one worker to another.

@@ -98,6 +98,10 @@ pub fn find_credit<'a>(
         None => found(journal, locator, locator, buffer),
         Some(CreditLinkRecord { execution, previous_credit, .. }) => {
             let mut credit = found(journal, execution.get(), locator, buffer)?;
+            // Bytes that a peer wrote into an order may pass for a link; they lead to nobody else's payment.
+            if credit.certificate.head.order.body.recipient != *account {
+                return Err(ReadRefused::NotFound);
+            }
             credit.links.previous_credit = previous_credit;
             Ok(credit)
         }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use meshpay_net::{BURST_MAX, PacketPort, Peer};
 use meshpay_protocol::account::shard_of;
@@ -58,25 +58,39 @@ impl From<TableFull> for Fatal {
 
 /// Whether this authority may vote, shared by all workers. Stopping is recorded in the journal and final (DESIGN 5.4).
 #[derive(Debug, Default)]
-pub struct Voting(AtomicU32);
+pub struct Voting {
+    reason: AtomicU32,
+    /// The journal holds the record of it.
+    recorded: AtomicBool,
+}
 
 impl Voting {
-    /// Voting, or stopped for a reason of [`record::VotingStoppedRecord::reason`]; 0 stands for voting.
+    /// Voting, or stopped for a reason of [`record::VotingStoppedRecord::reason`]; 0 stands for voting. That is what the journal says.
     pub fn new(stopped_reason: u32) -> Self {
-        Self(AtomicU32::new(stopped_reason))
+        Self { reason: AtomicU32::new(stopped_reason), recorded: AtomicBool::new(stopped_reason != 0) }
     }
 
     /// Why voting has stopped, if it has.
     pub fn stopped(&self) -> Option<u32> {
-        match self.0.load(Ordering::SeqCst) {
+        match self.reason.load(Ordering::SeqCst) {
             0 => None,
             reason => Some(reason),
         }
     }
 
-    /// Stops. Returns whether this call did it.
+    /// Stops at once, before it is recorded. Returns whether this call did it.
     pub fn stop(&self, reason: u32) -> bool {
-        self.0.compare_exchange(0, reason, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        self.reason.compare_exchange(0, reason, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Whether the record of the stop was appended.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recorded.load(Ordering::SeqCst)
+    }
+
+    /// The record of the stop was appended.
+    pub(super) fn set_recorded(&self) {
+        self.recorded.store(true, Ordering::SeqCst);
     }
 }
 
@@ -360,8 +374,9 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
             Err(AppendRefused::Busy) => return Ok(false),
             Err(AppendRefused::Stopped) => return Err(Fatal::JournalStopped),
         };
-        // Its slot was set aside when the execution was decided.
-        self.accounts.release_reserved(&credit.recipient);
+        if credit.reserved {
+            self.accounts.release_reserved(&credit.recipient);
+        }
         apply::credit(&mut self.accounts, &credit.recipient, credit.token, credit.amount, Some(position))?;
         self.counters.totals.credits_received.add(1);
         Ok(true)

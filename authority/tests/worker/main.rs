@@ -1,0 +1,24 @@
+//! The data path as one function: workers over ports of vectors, a hand clock, and the real journal on a disk that can crash. Nothing
+//! becomes durable before a test says so, and every run is the same.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `durability` | no answer of any kind leaves ahead of the disk |
+//! | `answers` | votes, repeats, conflicts, bundles, and what gets no answer |
+//! | `history` | old sequences and walks through debits and credits |
+//! | `crossing` | credits between workers, with a crash at each point |
+//! | `limits` | table full, journal full, too many requests |
+//! | `voting` | when an authority stops voting, and that it stays stopped |
+//! | `network` | a committee, wallets and their signatures, for all of these |
+//! | `scene` | an authority in process, for all of these |
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests: a failure here is a failed test")]
+
+mod answers;
+mod crossing;
+mod durability;
+mod history;
+mod limits;
+mod network;
+mod scene;
+mod voting;
