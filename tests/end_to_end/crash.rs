@@ -28,8 +28,19 @@ const PROBES: usize = 60;
 
 #[test]
 fn no_kill_makes_an_authority_sign_twice_or_forget_what_it_acknowledged() -> Result<()> {
-    let plan = Plan::with_daemons(AUTHORITIES);
-    match Storm::run(plan, KILLS * meshpay_tests::scale(), Watch::Everything)? {
+    // Two workers, so that some of the kills fall between a debit and a credit; checkpoints, so that some recoveries begin at one.
+    let plan = Plan::with_daemons(AUTHORITIES).flag("--workers", "2").flag("--checkpoint-mib", "1");
+    must_be_safe(plan, KILLS * meshpay_tests::scale())
+}
+
+#[test]
+fn nor_where_only_a_killed_process_must_be_survived() -> Result<()> {
+    let plan = Plan::with_daemons(AUTHORITIES).flag("--durability", "process");
+    must_be_safe(plan, KILLS / 5 * meshpay_tests::scale())
+}
+
+fn must_be_safe(plan: Plan, kills: usize) -> Result<()> {
+    match Storm::run(plan, kills, Watch::Everything)? {
         Outcome::Safe(summary) => println!("{summary}"),
         Outcome::Violation(what) => bail!("{what}"),
     }

@@ -74,6 +74,23 @@ fn a_key_file_that_others_can_read_is_refused() -> Result<()> {
 }
 
 #[test]
+fn an_address_in_use_is_refused() -> Result<()> {
+    // Shared silently, it would split the payments between two authorities.
+    let mut scene = Scene::start()?;
+    let mut other = Plan::single().fund(&meshpay_tests::network::Actor::account(0), 1).prepare()?;
+    let metrics = other.daemons[0].metrics;
+    other.daemons[0].address = scene.address();
+    let message = other.daemons[0].refuses_to_start()?;
+    ensure!(message.contains(&scene.address().to_string()), "the message must name the address: {message}");
+    other.daemons[0].address = metrics;
+    other.daemons[0].metrics = scene.committee.daemons[0].metrics;
+    let message = other.daemons[0].refuses_to_start()?;
+    ensure!(message.contains(&scene.committee.daemons[0].metrics.to_string()), "the message must name it: {message}");
+    scene.pay(1)?;
+    scene.stop_and_audit()
+}
+
+#[test]
 fn memory_is_refused_unless_asked_for() -> Result<()> {
     if let Some(needs) = skip::without_root() {
         skip::skipped(needs);
