@@ -59,6 +59,9 @@ struct RunArguments {
     /// What connects generator and authorities; auto: veth with the rights for it, else loopback
     #[arg(long, value_enum, default_value_t = LinkChoice::Auto)]
     link: LinkChoice,
+    /// Run the thread that receives for the authorities under SCHED_BATCH: larger bursts, later answers
+    #[arg(long)]
+    napi_batch: bool,
     /// Keep the authorities' directories under this folder
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -193,6 +196,7 @@ fn options(arguments: &RunArguments) -> Result<Options> {
         trace: arguments.trace.clone(),
         durability: arguments.durability,
         link: arguments.link,
+        napi_batch: arguments.napi_batch,
         keep: arguments.keep.clone(),
         work: arguments.work.clone(),
         authority_binary,

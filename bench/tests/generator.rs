@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use meshpay_bench::generator::{
-    AnswerCheck, Clients, Outcome, PORTS, Pacing, Plan, Quorum, Schedule, Target, WindowEdge, open_ports, run,
+    AnswerCheck, Clients, Idle, Outcome, PORTS, Pacing, Plan, Quorum, Schedule, Target, WindowEdge, open_ports, run,
 };
 use meshpay_bench::null_server;
 use meshpay_bench::workload::{
@@ -89,6 +89,7 @@ impl Scene {
             batch,
             batch_number: 3,
             pacing,
+            idle: Idle::Sleep,
             drain: Duration::from_secs(20),
             stop: &NEVER,
             on_settled: &|_| {},
@@ -247,6 +248,7 @@ fn the_null_server_answers_what_the_generator_expects() {
             batch: &batch,
             batch_number: 9,
             pacing: Pacing::Open(schedule),
+            idle: Idle::Sleep,
             drain: Duration::from_secs(20),
             stop: &AtomicBool::new(false),
             on_settled: &|_| {},

@@ -11,7 +11,7 @@ use meshpay_wire::{DATAGRAM_MAX, messages};
 use super::payments::{Payments, record_us};
 use super::request_id::Step;
 use super::retries::Retries;
-use super::{Clients, Interrupted, Outcome, Pacing, Plan, WindowEdge};
+use super::{Clients, Idle, Interrupted, Outcome, Pacing, Plan, WindowEdge};
 
 /// Most datagrams handed to the kernel before the generator looks at what has arrived. A veth interface queues 256 packets; bursts
 /// far below that leave its receiver time to run.
@@ -22,6 +22,12 @@ const START_BURST: usize = 64;
 
 /// Longest sleep, so that an interrupt by the user is noticed.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
+
+/// Longest time that the thread which receives for us keeps the core when it is offered: a few hundred packets.
+const YIELD_MAX_NS: u64 = 400_000;
+
+/// How long the core is not offered again after somebody else took it.
+const SLEEP_ONLY_NS: u64 = 100_000_000;
 
 /// Time between two reports of progress.
 const REPORT_EVERY_NS: u64 = 100_000_000;
@@ -58,6 +64,7 @@ pub fn run(
         edges_passed,
         window_began: start,
         next_report_ns: 0,
+        sleep_only_until_ns: 0,
     };
     let (mut outcome, after) = driver.drive()?;
     outcome.elapsed_seconds = start.elapsed().as_secs_f64();
@@ -92,6 +99,7 @@ struct Driver<'a, P, E> {
     edges_passed: u8,
     window_began: Instant,
     next_report_ns: u64,
+    sleep_only_until_ns: u64,
 }
 
 impl<P: Waitable + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
@@ -124,7 +132,7 @@ impl<P: Waitable + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
                 }
             }
             if received == 0 && sent == 0 {
-                self.sleep()?;
+                self.idle()?;
             }
         }
         Ok((self.payments.finish(), totals(self.ports)))
@@ -231,6 +239,20 @@ impl<P: Waitable + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
             }
         }
         Ok(count)
+    }
+
+    /// Offers the core to others, or sleeps. Where somebody takes more than a share of it, such as a compiler on a machine that is not
+    /// ours alone, offering would cost a time slice each time: then it sleeps for a while, and is woken in time.
+    fn idle(&mut self) -> io::Result<()> {
+        let before = self.now_ns();
+        if self.plan.idle == Idle::Sleep || before < self.sleep_only_until_ns {
+            return self.sleep();
+        }
+        rustix::thread::sched_yield();
+        if self.now_ns() - before > YIELD_MAX_NS {
+            self.sleep_only_until_ns = before + SLEEP_ONLY_NS;
+        }
+        Ok(())
     }
 
     /// Sleeps until something is due or a packet arrives.

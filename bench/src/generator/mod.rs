@@ -2,8 +2,7 @@
 //!
 //! Each pass of the loop ([`run`]): what is due joins the queue of requests to send; what has arrived is checked and may add
 //! certificates to that queue; timers that ran out add repetitions; the queue is sent, at most [`SEND_BURST`] at a time; then,
-//! with nothing to do, the thread sleeps until the next payment is due or a packet comes, so that the kernel thread that
-//! receives for its interface gets the core.
+//! with nothing to do, the thread sleeps or offers its core to the kernel thread that receives for its interface ([`Idle`]).
 //!
 //! Every answer is checked against bytes computed beforehand: kind, header and vote of an order; digest, sequence and status of an
 //! execution. Nothing is allocated per packet but the growth of queues, which hold at most what is under way.
@@ -84,6 +83,17 @@ pub enum Pacing {
     },
 }
 
+/// What the generator does with nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Sleeps until something is due or a packet arrives: for a core that others use too.
+    Sleep,
+    /// Offers its core to whoever else wants it, and looks again: for a core of its own, shared only with the kernel thread that
+    /// receives for it. No wake-up delays an answer, and the sender of a packet need not wake an idle core, which costs several
+    /// microseconds of *its* time, most of all in a virtual machine. Sleeps while others take too much of the core.
+    Yield,
+}
+
 /// An edge of the measured part of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WindowEdge {
@@ -109,6 +119,8 @@ pub struct Plan<'a> {
     pub batch_number: u16,
     /// How payments are let go.
     pub pacing: Pacing,
+    /// What to do with nothing to do.
+    pub idle: Idle,
     /// How long to wait for the last answers after the last payment was due.
     pub drain: Duration,
     /// Set when the user wants to stop.

@@ -247,7 +247,7 @@ const NOTES: &str = "\
 - Payments come at random (exponential gaps), or as recorded in a trace, and never wait for the authority: no coordinated omission.
 - CPU: all time of the authorities' cores that was not idle, whoever used it: daemon, receiving thread of the interface, kernel
   workers. User and kernel time are sampled by the timer; threads are accounted exactly, over warm-up and drain too.
-- A rate is sustained if no payment is lost, at most 0.1 % need a repeated request (first timeout 200 ms), and at least 98 % of
+- A rate is sustained if no payment is lost, at most 0.1 % need a repeated request (first timeout 500 ms), and at least 98 % of
   what is offered within the measured part is settled within it.
 - Excluded: the clients' work (orders, and in `single` the other authorities' votes, are signed beforehand), and a real network's
   delay and loss.

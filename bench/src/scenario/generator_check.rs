@@ -20,7 +20,7 @@ const CHECK_SECONDS: f64 = 2.0;
 const CHECK_WARM_UP_SECONDS: f64 = 0.5;
 
 /// The 99th percentile of lateness must stay below this, in microseconds, here and in the run: a retry's timeout is
-/// forty times longer, and what is below it is part of every latency anyway.
+/// a hundred times longer, and what is below it is part of every latency anyway.
 pub const LATENESS_P99_MAX_US: u64 = 5_000;
 
 /// Share of the offered payments that must come back within the measured part.

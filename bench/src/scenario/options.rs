@@ -74,6 +74,8 @@ pub struct Options {
     pub durability: Durability,
     /// Which link to build.
     pub link: LinkChoice,
+    /// Whether the thread that receives for the authorities lets them finish their time slices (SCHED_BATCH).
+    pub napi_batch: bool,
     /// Keep the authorities' directories, under this one.
     pub keep: Option<PathBuf>,
     /// Folder under which directories are made that are removed afterwards.

@@ -15,7 +15,7 @@ use super::{Cores, Durability, LinkChoice, Options, Scenario};
 use crate::cpu;
 use crate::daemons::{AuditInput, Auditing, audit};
 use crate::generator::{Outcome, Pacing, Schedule};
-use crate::link::{Link, LinkKind, LinkRequest};
+use crate::link::{Link, LinkKind, LinkRequest, NapiScheduling};
 use crate::machine::{self, FileSystem, SyncTime};
 use crate::progress::Console;
 use crate::workload::{Batch, Trace, Wallets};
@@ -94,7 +94,8 @@ pub fn run(
     );
     let sync_time = machine::measure_sync(folder.path())?;
     let cores = Cores::share(cpu::core_count(), scenario, options.committee)?;
-    let wanted = LinkRequest::new(cores.authority[0], cores.generator);
+    let napi_scheduling = if options.napi_batch { NapiScheduling::Batch } else { NapiScheduling::Normal };
+    let wanted = LinkRequest { napi_scheduling, ..LinkRequest::new(cores.authority[0], cores.generator) };
     let link = match options.link {
         LinkChoice::Auto => Link::open(wanted)?,
         LinkChoice::Veth => Link::open_veth(wanted)?,

@@ -15,7 +15,7 @@ use super::{Cores, Options, Scenario};
 use crate::affinity;
 use crate::daemons::{AuthorityDirectory, Process};
 use crate::generator::{
-    self, ADDRESSES, AnswerCheck, Clients, Outcome, PORTS, Pacing, Plan, Quorum, Target, WindowEdge,
+    self, ADDRESSES, AnswerCheck, Clients, Idle, Outcome, PORTS, Pacing, Plan, Quorum, Target, WindowEdge,
 };
 use crate::link::{Link, Side};
 use crate::progress::Console;
@@ -287,6 +287,7 @@ pub fn drive(
         batch: plan.batch,
         batch_number: plan.number,
         pacing: plan.pacing,
+        idle: Idle::Yield,
         drain: DRAIN_MAX,
         stop: request.stop,
         on_settled: &|count| settled.store(count, Ordering::Relaxed),
@@ -323,9 +324,18 @@ fn keep_time(side: &Side) {
     // Sleeps end when they should, not up to 50 microseconds later.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     let receiving = side.napi_pids().filter_map(|pid| i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw));
-    for thread in receiving.chain([rustix::thread::gettid()]) {
+    for thread in receiving {
+        schedule_batch(thread);
         let _ = rustix::process::setpriority_process(Some(thread), GENERATOR_NICE);
     }
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), GENERATOR_NICE);
+}
+
+/// Keeps a thread from interrupting whoever runs when it is woken: the generator offers it the core often enough.
+fn schedule_batch(thread: rustix::process::Pid) {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `parameters` lives through the call, which only reads it. Refused without the rights for it, and that is no harm.
+    let _ = unsafe { libc::sched_setscheduler(thread.as_raw_nonzero().get(), libc::SCHED_BATCH, &parameters) };
 }
 
 /// Keys from the daemons that will run and from the seed for the others; genesis; directories.
