@@ -129,7 +129,7 @@ fn execute<A: Accounts, J: Journal>(
     place: usize,
     accounts: &mut A,
     journal: &mut J,
-    crossing: &CrossingPorts,
+    crossing: &mut CrossingPorts,
     voting: &Voting,
     counters: &WorkerCounters,
     verified: &VerifiedCertificate<'_>,
@@ -207,7 +207,7 @@ fn execute<A: Accounts, J: Journal>(
                 return Err(Fatal::TableFull);
             }
             counters.totals.credits_sent.add(1);
-            crossing.wake(owner);
+            crossing.wake_later(owner);
         }
     }
     counters.totals.executed.add(1);

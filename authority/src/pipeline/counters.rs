@@ -85,6 +85,8 @@ counters! {
         dropped_source_queue,
         /// Messages dropped because all buffers were in use.
         dropped_no_buffer,
+        /// Messages for another network dropped without a refusal, because too many answers wait.
+        dropped_other_network,
         /// Messages handed to the worker that owns their account.
         crossed,
         /// Messages dropped because the other worker's queue was full.
@@ -131,8 +133,10 @@ counters! {
         answers_unreadable,
         /// Votes withheld because voting had stopped before they left.
         votes_withheld,
-        /// Old sequences not looked up because too many were asked for at once.
+        /// Old certificates and sequences not looked up because too many were asked for at once.
         dropped_history_budget,
+        /// Records read from the journal to look such things up.
+        history_reads,
     }
 }
 

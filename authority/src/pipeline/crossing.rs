@@ -14,6 +14,10 @@ use meshpay_wire::{DATAGRAM_MAX, PublicKey};
 const MESSAGES_MAX: usize = 512;
 /// Credits that may wait between two workers.
 const CREDITS_MAX: usize = 4096;
+/// Messages that may wait for one worker in all; with many workers each pair gets less, so that queues of 64 workers do not take gigabytes.
+const MESSAGES_FOR_ONE_MAX: usize = 4096;
+/// Credits that may wait for one worker in all.
+const CREDITS_FOR_ONE_MAX: usize = 16_384;
 
 /// A message about an account of another worker.
 pub struct CrossingMessage {
@@ -46,6 +50,8 @@ pub struct CrossingPorts {
     pub(super) to: Vec<Arc<Crossing>>,
     pub(super) from: Vec<Arc<Crossing>>,
     wake: Vec<Arc<dyn Fn() + Send + Sync>>,
+    /// A bit for each worker that something was sent to since [`CrossingPorts::wake_others`].
+    to_wake: u64,
 }
 
 impl CrossingPorts {
@@ -54,15 +60,29 @@ impl CrossingPorts {
         self.to.len()
     }
 
-    /// Makes another worker look at its queues.
-    pub fn wake(&self, worker: usize) {
-        (self.wake[worker])();
+    /// Notes that something was sent to another worker. A wake-up is a system call, so each is woken once a turn.
+    pub(super) fn wake_later(&mut self, worker: usize) {
+        self.to_wake |= 1 << worker;
+    }
+
+    /// Makes those workers look at their queues to whom something was sent.
+    pub(super) fn wake_others(&mut self) {
+        let mut left = std::mem::take(&mut self.to_wake);
+        while left != 0 {
+            (self.wake[left.trailing_zeros() as usize])();
+            left &= left - 1;
+        }
     }
 
     /// Whether another credit to that worker finds room.
     pub fn has_room_for_credit(&self, worker: usize) -> bool {
         let queue = &self.to[worker].credits;
         queue.len() < queue.capacity()
+    }
+
+    /// Whether no credit is on its way to this worker.
+    pub(super) fn has_no_credit(&self) -> bool {
+        self.from.iter().all(|crossing| crossing.credits.is_empty())
     }
 
     /// Whether nothing is on its way to this worker.
@@ -72,17 +92,29 @@ impl CrossingPorts {
 }
 
 /// Makes the queues between as many workers as there are wakers, and gives each worker its ends.
+///
+/// # Panics
+/// With more than 64 workers.
 pub fn crossings(wake: Vec<Arc<dyn Fn() + Send + Sync>>) -> Vec<CrossingPorts> {
     let workers = wake.len();
-    let (messages, credits) = if workers == 1 { (1, 1) } else { (MESSAGES_MAX, CREDITS_MAX) };
-    let queue = || Arc::new(Crossing { messages: ArrayQueue::new(messages), credits: ArrayQueue::new(credits) });
-    let grid: Vec<Vec<Arc<Crossing>>> = (0..workers).map(|_| (0..workers).map(|_| queue()).collect()).collect();
+    assert!(workers <= u64::BITS as usize, "a word has a bit for each worker");
+    let queue = |from, to| {
+        // A worker sends nothing to itself.
+        let share = |most: usize, for_one: usize| if from == to { 1 } else { most.min(for_one / workers) };
+        Arc::new(Crossing {
+            messages: ArrayQueue::new(share(MESSAGES_MAX, MESSAGES_FOR_ONE_MAX)),
+            credits: ArrayQueue::new(share(CREDITS_MAX, CREDITS_FOR_ONE_MAX)),
+        })
+    };
+    let grid: Vec<Vec<Arc<Crossing>>> =
+        (0..workers).map(|from| (0..workers).map(|to| queue(from, to)).collect()).collect();
     (0..workers)
         .map(|worker| CrossingPorts {
             worker,
             to: grid[worker].clone(),
             from: grid.iter().map(|row| Arc::clone(&row[worker])).collect(),
             wake: wake.clone(),
+            to_wake: 0,
         })
         .collect()
 }

@@ -5,7 +5,9 @@
 //! messages as its weight. Verified messages raise the weight, bad signatures halve it; it never reaches zero, so nobody is blocked
 //! outright, and it belongs to the source, never to the account that is named.
 //!
-//! Bounds: [`FairQueue::new`] sets how many messages there can be in all; a source's queue holds at most [`SOURCE_MAX`].
+//! Bounds: [`FairQueue::new`] sets how many messages there can be in all; a source's queue holds at most [`SOURCE_MAX`], and never more
+//! than there are buffers left free. So however many sources flood, some buffers stay free for one that did not send yet: k sources that
+//! send all they can leave a (k+1)th of the buffers (dynamic thresholds; Choudhury and Hahne, 1998).
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
@@ -85,11 +87,14 @@ impl FairQueue {
         self.waiting
     }
 
-    /// Copies a message into its source's queue. `bundled` says that it shared its datagram with others.
+    /// Copies a message into its source's queue, if that is shorter than its bounds. `bundled` says that it shared its datagram with others.
     pub fn offer(&mut self, peer: &Peer, has_token: bool, bundled: bool, message: &[u8]) -> Result<(), Dropped> {
         let source_at = if has_token { self.source_of(peer.address.ip()) } else { SHARED };
         let source = &mut self.sources[source_at];
-        if source.length >= SOURCE_MAX {
+        if self.free.is_empty() {
+            return Err(Dropped::NoBuffer);
+        }
+        if source.length >= SOURCE_MAX || source.length as usize >= self.free.len() {
             return Err(Dropped::SourceFull);
         }
         let Some(at) = self.free.pop() else {
@@ -217,17 +222,21 @@ mod tests {
 
     #[test]
     fn bounds_hold_and_buffers_come_back() {
-        let mut queue = FairQueue::new(2000, [1; 16]);
-        for _ in 0..SOURCE_MAX {
-            queue.offer(&peer(1), true, false, b"x").unwrap();
-        }
+        let mut queue = FairQueue::new(3000, [1; 16]);
+        let fill =
+            |queue: &mut FairQueue, n| (0..).take_while(|_| queue.offer(&peer(n), true, false, b"x").is_ok()).count();
+        assert_eq!(fill(&mut queue, 1), SOURCE_MAX as usize, "one source alone");
         assert_eq!(queue.offer(&peer(1), true, false, b"x"), Err(Dropped::SourceFull));
-        for _ in 0..2000 - SOURCE_MAX {
-            queue.offer(&peer(2), true, false, b"y").unwrap();
+        assert_eq!(fill(&mut queue, 2), (3000 - SOURCE_MAX as usize) / 2, "the second leaves as much as it takes");
+        let mut waiting = queue.waiting();
+        for n in 3..=255 {
+            // Sources that share a queue with another find it as long as that one has made it.
+            waiting += fill(&mut queue, n);
         }
-        assert_eq!(queue.offer(&peer(2), true, false, b"y"), Err(Dropped::NoBuffer));
+        assert_eq!(queue.waiting(), waiting);
+        assert!(waiting < 3000, "however many flood, a buffer stays free for a source that did not send yet");
         let taken = take(&mut queue, 5000);
-        assert_eq!((taken.len(), queue.waiting()), (2000, 0));
+        assert_eq!((taken.len(), queue.waiting()), (waiting, 0));
         for at in taken {
             queue.release(at);
         }

@@ -1,6 +1,6 @@
 //! Finds executed certificates in the journal, by an account's ladder of debits or its chain of credits.
 //!
-//! Positions come from the account table or, for credits, from a peer. A peer's position may point anywhere, so what stands there must be
+//! What one search reads is bounded and counted. Positions come from the account table or, for credits, from a peer. A peer's position may point anywhere, so what stands there must be
 //! a whole record that belongs to the account asked for; certificates prove themselves anyway.
 
 use meshpay_protocol::account::{DEBIT_LEVELS, DEBIT_STRIDE};
@@ -15,6 +15,12 @@ const STEPS_MAX: usize = 4096 + 2 * DEBIT_STRIDE as usize;
 /// Longest record payload that is read here: an execution with the largest certificate.
 pub const RECORD_MAX: usize = 2048;
 
+/// The journal, and how often it was read.
+pub struct Reads<'a, J> {
+    pub journal: &'a mut J,
+    pub count: &'a mut usize,
+}
+
 /// An executed certificate as it stands in the journal.
 pub struct Found<'a> {
     pub links: CertificateLinks,
@@ -24,7 +30,7 @@ pub struct Found<'a> {
 
 /// Finds the debit of an account at a sequence below `next_sequence`, starting from the account's heads.
 pub fn find_debit<'a>(
-    journal: &mut impl Journal,
+    journal: &mut Reads<'_, impl Journal>,
     account: &PublicKey,
     sequence: u64,
     next_sequence: u64,
@@ -64,7 +70,7 @@ fn rung(links: [u64; DEBIT_LEVELS], from: u64, to: u64) -> (u64, u64) {
 
 /// Reads the debit at a position and returns its links.
 fn read_debit(
-    journal: &mut impl Journal,
+    journal: &mut Reads<'_, impl Journal>,
     position: u64,
     account: &PublicKey,
     sequence: u64,
@@ -84,7 +90,7 @@ fn read_debit(
 
 /// Reads the credit of an account at a locator: an execution, or a link to one.
 pub fn find_credit<'a>(
-    journal: &mut impl Journal,
+    journal: &mut Reads<'_, impl Journal>,
     account: &PublicKey,
     locator: u64,
     buffer: &'a mut [u8; RECORD_MAX],
@@ -110,7 +116,7 @@ pub fn find_credit<'a>(
 
 /// Reads the order of the lock record at a position.
 pub fn find_lock(
-    journal: &mut impl Journal,
+    journal: &mut Reads<'_, impl Journal>,
     position: u64,
     buffer: &mut [u8; RECORD_MAX],
 ) -> Result<SignedOrder, ReadRefused> {
@@ -121,7 +127,7 @@ pub fn find_lock(
 }
 
 fn found<'a>(
-    journal: &mut impl Journal,
+    journal: &mut Reads<'_, impl Journal>,
     position: u64,
     locator: u64,
     buffer: &'a mut [u8; RECORD_MAX],
@@ -142,14 +148,15 @@ fn found<'a>(
 }
 
 fn read<'a>(
-    journal: &mut impl Journal,
+    journal: &mut Reads<'_, impl Journal>,
     position: u64,
     buffer: &'a mut [u8; RECORD_MAX],
 ) -> Result<Record<'a>, ReadRefused> {
     if position == 0 {
         return Err(ReadRefused::NotFound);
     }
-    let (kind, length) = journal.read(position, buffer)?;
+    *journal.count += 1;
+    let (kind, length) = journal.journal.read(position, buffer)?;
     Record::parse(kind, &buffer[..length]).ok_or(ReadRefused::NotFound)
 }
 

@@ -11,13 +11,14 @@ use zerocopy::FromZeros;
 use zerocopy::little_endian::U64;
 
 use super::counters::WorkerCounters;
-use super::history::{Found, RECORD_MAX, find_credit, find_debit, find_lock};
+use super::history::{Found, RECORD_MAX, Reads, find_credit, find_debit, find_lock};
 use super::ports::{Clock, Journal, ReadRefused};
 use super::replies::{Answer, Reply};
 use super::worker::{Fatal, Voting, Worker, push};
 
-/// Answers of one turn that may search the journal; beyond, they are dropped and the client asks again.
-const SEARCHES_PER_TURN: usize = 64;
+/// Records that the answers of one turn may read from the journal. Once that many were read, further answers that need to search are
+/// dropped, and their clients ask again: anybody may ask for what is old, and it shall not take the time of what is new.
+const HISTORY_READS_PER_TURN: usize = 1024;
 
 impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
     /// Turns the taken queries into answers.
@@ -56,7 +57,7 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
             return Ok(0);
         }
         let started_ns = clock.monotonic_ns();
-        let (mut released, mut searches) = (0, 0);
+        let (mut released, mut reads) = (0, 0);
         while let Some(first) = replies.peek_durable(durable).copied() {
             let mut length = 0;
             let mut next = Some(first);
@@ -67,7 +68,8 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
                     break;
                 }
                 let token = token_key.token(&reply.peer.address, now_ms);
-                let mut scratch = Compose { place: *place, journal, voting, counters, record, searches: &mut searches };
+                let journal = Reads { journal: &mut *journal, count: &mut reads };
+                let mut scratch = Compose { place: *place, journal, voting, counters, record };
                 length += scratch.compose(&reply, token, &mut outgoing[length..]);
                 counters.durable_wait.record_ns(started_ns.saturating_sub(reply.queued_ns));
                 replies.pop();
@@ -83,6 +85,7 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
                 let _ = port.queue(&first.peer, &[&outgoing[..length]]);
             }
         }
+        counters.totals.history_reads.add(reads as u64);
         counters.totals.answers_sent.add(port.flush()?.sent as u64);
         counters.reply.record_ns(clock.monotonic_ns() - started_ns);
         Ok(released)
@@ -138,11 +141,10 @@ fn certificate(accounts: &impl Accounts, key: &PublicKey, debit: bool, sequence:
 /// Writes one answer's bytes, reading the journal where the answer needs it.
 struct Compose<'a, J> {
     place: usize,
-    journal: &'a mut J,
+    journal: Reads<'a, J>,
     voting: &'a Voting,
     counters: &'a WorkerCounters,
     record: &'a mut [u8; RECORD_MAX],
-    searches: &'a mut usize,
 }
 
 impl<J: Journal> Compose<'_, J> {
@@ -163,7 +165,7 @@ impl<J: Journal> Compose<'_, J> {
             Answer::Executed(executed) => confirmation_response(to, request, token, executed),
             Answer::Refused(body) => self.refuse(reply, token, to, *body),
             Answer::Conflict { refusal: body, lock_position } => {
-                match find_lock(self.journal, *lock_position, self.record) {
+                match find_lock(&mut self.journal, *lock_position, self.record) {
                     Ok(locked) => refusal(to, request, token, &body.body(), Some(&locked)),
                     Err(error) => self.unreadable(reply, token, to, error),
                 }
@@ -173,7 +175,7 @@ impl<J: Journal> Compose<'_, J> {
                 if *lock_position != 0 {
                     // An archived lock cannot be shown; its flag stays, with an empty order.
                     answer.locked =
-                        find_lock(self.journal, *lock_position, self.record).unwrap_or(SignedOrder::new_zeroed());
+                        find_lock(&mut self.journal, *lock_position, self.record).unwrap_or(SignedOrder::new_zeroed());
                 }
                 account_answer(to, request, token, &answer)
             }
@@ -182,7 +184,8 @@ impl<J: Journal> Compose<'_, J> {
                     return 0;
                 }
                 let account = request.account;
-                let found = find_debit(self.journal, &account, *sequence, *next_sequence, *debit_heads, self.record);
+                let found =
+                    find_debit(&mut self.journal, &account, *sequence, *next_sequence, *debit_heads, self.record);
                 match found.map(|found| found.head.digest) {
                     Ok(order) => {
                         let status = ExecutionStatus::Before as u8;
@@ -202,7 +205,8 @@ impl<J: Journal> Compose<'_, J> {
                     return 0;
                 }
                 let account = request.account;
-                let found = find_debit(self.journal, &account, *sequence, *next_sequence, *debit_heads, self.record);
+                let found =
+                    find_debit(&mut self.journal, &account, *sequence, *next_sequence, *debit_heads, self.record);
                 let written = found.map(|found| certificate_or_length(&found, reply, token, to));
                 self.finish(reply, token, to, written)
             }
@@ -210,7 +214,7 @@ impl<J: Journal> Compose<'_, J> {
                 if !self.may_search() {
                     return 0;
                 }
-                let found = find_credit(self.journal, &request.account, *locator, self.record);
+                let found = find_credit(&mut self.journal, &request.account, *locator, self.record);
                 let written = found.map(|found| certificate_or_length(&found, reply, token, to));
                 self.finish(reply, token, to, written)
             }
@@ -218,8 +222,7 @@ impl<J: Journal> Compose<'_, J> {
     }
 
     fn may_search(&mut self) -> bool {
-        *self.searches += 1;
-        let may = *self.searches <= SEARCHES_PER_TURN;
+        let may = *self.journal.count < HISTORY_READS_PER_TURN;
         if !may {
             self.counters.totals.dropped_history_budget.add(1);
         }

@@ -19,7 +19,7 @@ use super::fair_queue::{Dropped, FairQueue};
 use super::history::RECORD_MAX;
 use super::own_votes::OwnVotes;
 use super::ports::{AppendRefused, Clock, Journal};
-use super::replies::{Answer, Replies, Reply};
+use super::replies::{Answer, REPLIES_MAX, Replies, Reply};
 
 /// Orders and certificates that may wait to be verified.
 const PAYMENTS_WAITING_MAX: usize = 4096;
@@ -150,8 +150,8 @@ pub struct Worker<A, J, S> {
     pub(super) outgoing: Box<[u8; DATAGRAM_MAX]>,
     pub(super) record: Box<[u8; RECORD_MAX]>,
     taken: Vec<u32>,
-    /// A credit that was taken from its queue and not yet recorded, since the journal was busy.
-    stalled_credit: Option<CrossingCredit>,
+    /// A credit that was taken from its queue and not yet recorded, since the journal was busy; and how far that was durable then.
+    stalled_credit: Option<(CrossingCredit, u64)>,
 }
 
 impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
@@ -222,6 +222,7 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
         if self.journal.appended() > self.journal.durable() {
             self.journal.submit();
         }
+        self.crossing.wake_others();
         // The journal writes while votes are signed; they leave only when it is durable.
         self.sign_votes(clock);
         work += self.release(port, clock, now_ms)?;
@@ -232,12 +233,19 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
         let stalled = self.stalled_credit.is_some();
         // With no room for answers, or with the journal full, another turn now could only burn the time that the journal needs.
         let can_go_on = (waiting > 0 && self.replies.room() > 0) || (!stalled && !self.crossing.is_empty());
-        let next_commit = stalled.then(|| self.journal.durable() + 1);
+        // The commit that makes room may have ended meanwhile; then there is nothing to wait for.
+        let next_commit = self.stalled_credit.map(|(_, durable)| durable + 1);
         Ok(Turn {
             busy: work > 0 || can_go_on,
             waits_for: self.replies.first_ticket().or(next_commit),
             drained: work == 0 && waiting == 0 && !stalled && self.crossing.is_empty() && self.replies.waiting() == 0,
         })
+    }
+
+    /// Whether every credit that was sent to this worker is in its accounts. When all workers have ended this is exact: with true for
+    /// each of them, the accounts are those of the journal's end.
+    pub fn has_taken_all_credits(&self) -> bool {
+        self.stalled_credit.is_none() && self.crossing.has_no_credit()
     }
 
     /// Gives the accounts back, after the last turn.
@@ -296,7 +304,10 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
             _ => return totals.unexpected_kind.add(1),
         };
         if header.network != self.rules.network {
-            if self.replies.room() > 0 {
+            // These are told so without a turn in the fair queue, so they get no more than half of the answers' places.
+            if self.replies.room() <= REPLIES_MAX / 2 {
+                totals.dropped_other_network.add(1);
+            } else {
                 let refusal = Refusal::new(RefusalCode::WrongNetwork);
                 self.push(header, peer, bundled, Answer::Refused(refusal), now_ns);
             }
@@ -320,7 +331,7 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
         message.bytes[..bytes.len()].copy_from_slice(bytes);
         if self.crossing.to[owner].messages.push(message).is_ok() {
             self.counters.totals.crossed.add(1);
-            self.crossing.wake(owner);
+            self.crossing.wake_later(owner);
         } else {
             self.counters.totals.dropped_crossing.add(1);
         }
@@ -335,9 +346,11 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
             }
             let from = Arc::clone(&self.crossing.from[other]);
             for _ in 0..CROSSINGS_PER_TURN {
-                let Some(credit) = self.stalled_credit.take().or_else(|| from.credits.pop()) else { break };
+                let stalled = self.stalled_credit.take().map(|(credit, _)| credit);
+                let Some(credit) = stalled.or_else(|| from.credits.pop()) else { break };
+                let durable = self.journal.durable();
                 if !self.take_credit(credit)? {
-                    self.stalled_credit = Some(credit);
+                    self.stalled_credit = Some((credit, durable));
                     return Ok(taken);
                 }
                 taken += 1;

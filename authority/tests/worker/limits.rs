@@ -239,8 +239,37 @@ fn a_flood_without_tokens_or_for_another_network_does_not_drown_a_client_with_on
             let request = with_token(&scene, &honest, scene.net().certificate_request(&certificate));
             scene.deliver(0, &honest, &request);
         }
-        // The disk takes its time: answers wait.
         scene.turn(0);
+        scene.commit();
+        scene.maintain();
+        let sent = scene.sent(0);
+        answered += sent.iter().filter(|(to, _)| *to == honest).count() as u64;
+        asked += 4;
+        assert!(answered + 8 >= asked, "round {round}: {answered} of {asked} honest requests were answered");
+    }
+}
+#[test]
+fn a_few_sources_that_flood_do_not_drown_another() {
+    // Eight sources with tokens send a hundred times more than can be served; one sends what it needs.
+    let alice = in_shard(0, 0);
+    let bob = in_shard(1, 0);
+    let network = Network::new(Scheme::Cheap, &[&alice, &bob]);
+    let mut scene = Place::new(network, 1).start();
+    let honest = peer(1_000);
+    let mut garbage = scene.net().pay(&alice, 0, &bob, 5);
+    garbage.signature[0] ^= 1;
+    let (mut asked, mut answered) = (0, 0);
+    for round in 0..60 {
+        for n in 0..2_000u16 {
+            let from = peer(1 + n % 8);
+            let request = with_token(&scene, &from, scene.net().order_request(&garbage));
+            scene.deliver(0, &from, &request);
+        }
+        for n in 0..4 {
+            let certificate = scene.net().paid(&bob, asked + n, &alice, 1);
+            let request = with_token(&scene, &honest, scene.net().certificate_request(&certificate));
+            scene.deliver(0, &honest, &request);
+        }
         scene.turn(0);
         scene.commit();
         scene.turn(0);
@@ -250,4 +279,37 @@ fn a_flood_without_tokens_or_for_another_network_does_not_drown_a_client_with_on
         asked += 4;
         assert!(answered + 8 >= asked, "round {round}: {answered} of {asked} honest requests were answered");
     }
+    assert!(scene.total(|c| c.totals.dropped_source_queue.get() + c.totals.dropped_no_buffer.get()) > 10_000);
+}
+
+#[test]
+fn a_flood_of_history_leaves_time_for_payments() {
+    // Everybody may ask for old certificates, and each costs many reads. They are bounded per turn, not only counted.
+    let alice = in_shard(0, 0);
+    let bob = in_shard(1, 0);
+    let network = Network::new(Scheme::Cheap, &[&alice, &bob]);
+    let mut scene = Place::new(network, 1).start();
+    for sequence in 0..4_200 {
+        scene.deliver(0, &peer(1), &scene.net().certificate_request(&scene.net().paid(&alice, sequence, &bob, 1)));
+        if sequence % 12 == 11 {
+            scene.settle();
+        }
+    }
+    scene.settle();
+    scene.answers();
+    // The sequence with the longest way: 62 steps on each level.
+    for _ in 0..500 {
+        scene.deliver(0, &peer(1), &scene.net().debit_request(&alice.key, 1));
+    }
+    let mut most = 0;
+    for _ in 0..40 {
+        let before = scene.total(|c| c.totals.history_reads.get());
+        scene.turn(0);
+        most = most.max(scene.total(|c| c.totals.history_reads.get()) - before);
+    }
+    let answered = scene.answers().len();
+    assert!((1..=1_024 + 130).contains(&most), "{most} reads in one turn");
+    assert!(answered > 0);
+    let dropped = scene.total(|c| c.totals.dropped_history_budget.get() + c.totals.dropped_source_queue.get());
+    assert_eq!(answered as u64 + dropped, 500, "every drop has a counter");
 }

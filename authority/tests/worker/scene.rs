@@ -9,13 +9,13 @@ use std::sync::Arc;
 use meshpay_authority::JournalPort;
 use meshpay_authority::accounts::{AccountTable, Layout, Stamp, WorkerAccounts};
 use meshpay_authority::journal::{
-    self, CrashFault, Disk, FaultDisk, Identity, Journal, JournalConfig, MarkPlace, Position,
+    self, CrashFault, Disk, FaultDisk, Handle, Identity, Journal, JournalConfig, MarkPlace, Position,
 };
 use meshpay_authority::pipeline::counters::WorkerCounters;
 use meshpay_authority::pipeline::{Clock, Fatal, Turn, Voting, Worker, WorkerParts, crossings};
 use meshpay_authority::state::{self, AuditReport, Checkpointer, RecoverySources, known_kinds};
 use meshpay_net::{BURST_MAX, DATAGRAM_MAX_BYTES, PacketPort, Peer, PortCounters, Sent};
-use meshpay_protocol::record::{GenesisRecord, kind};
+use meshpay_protocol::record::{self, GenesisRecord, kind};
 use meshpay_protocol::{Account, StateDigest};
 use meshpay_wire::{PublicKey, TokenKey};
 use zerocopy::IntoBytes;
@@ -418,6 +418,20 @@ impl State {
     pub fn balance(&self, account: &PublicKey) -> i128 {
         self.accounts.iter().filter(|slot| slot.0 == *account && slot.1 == EURO).map(|slot| slot.2).sum()
     }
+}
+
+/// Appends to the frame until nothing more fits. The records mean nothing; such a journal is not for replay.
+pub fn fill_frame(handle: &Handle) {
+    let record = record::EvidenceRecord {
+        lock_position: 0.into(),
+        conflicting: zerocopy::FromZeros::new_zeroed(),
+        penalised_until_ms: 0.into(),
+    };
+    let kind = kind::EVIDENCE;
+    while handle.append(kind, &[record.as_bytes()]).is_ok() {}
+    let link = record::CreditLinkRecord { recipient: [0; 32], execution: 0.into(), previous_credit: 0.into() };
+    let kind = kind::CREDIT_LINK;
+    while handle.append(kind, &[link.as_bytes()]).is_ok() {}
 }
 
 /// A client's address.

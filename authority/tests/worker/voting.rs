@@ -4,7 +4,7 @@ use meshpay_authority::journal::CrashFault;
 use meshpay_wire::{ExecutionStatus, RefusalCode, account_flags};
 
 use crate::network::{EURO, Network, Scheme, Wallet};
-use crate::scene::{Place, Scene, peer};
+use crate::scene::{Place, Scene, fill_frame, peer};
 
 fn wallets() -> [Wallet; 4] {
     [0, 1, 2, 3].map(|n| Wallet::in_shard(Scheme::Real, n, 0))
@@ -140,23 +140,4 @@ fn stopping_survives_a_journal_that_was_busy_when_it_happened() {
         &wallets[0],
         "the certificate is executed now and is never looked at again",
     );
-}
-
-/// Appends to the frame until nothing more fits.
-fn fill_frame(handle: &meshpay_authority::journal::Handle) {
-    use zerocopy::IntoBytes;
-    let record = meshpay_protocol::record::EvidenceRecord {
-        lock_position: 0.into(),
-        conflicting: zerocopy::FromZeros::new_zeroed(),
-        penalised_until_ms: 0.into(),
-    };
-    let kind = meshpay_protocol::record::kind::EVIDENCE;
-    while handle.append(kind, &[record.as_bytes()]).is_ok() {}
-    let link = meshpay_protocol::record::CreditLinkRecord {
-        recipient: [0; 32],
-        execution: 0.into(),
-        previous_credit: 0.into(),
-    };
-    let kind = meshpay_protocol::record::kind::CREDIT_LINK;
-    while handle.append(kind, &[link.as_bytes()]).is_ok() {}
 }
