@@ -107,6 +107,8 @@ impl Default for JournalSettings {
 
 /// Most workers.
 pub const WORKERS_MAX: usize = 64;
+/// Cores that can be named.
+const CORES_MAX: usize = rustix::thread::CpuSet::MAX_CPU;
 
 impl Settings {
     /// Reads a settings file.
@@ -129,6 +131,14 @@ impl Settings {
     pub fn check(&self) -> Result<()> {
         if self.workers == 0 || self.workers > WORKERS_MAX {
             bail!("workers is {}, must be 1 to {WORKERS_MAX}", self.workers);
+        }
+        if let Some(core) = self.cores.iter().find(|core| **core >= CORES_MAX) {
+            bail!("cores names core {core}, the highest that can be named is {}", CORES_MAX - 1);
+        }
+        if self.penalty_ms == 0 {
+            bail!(
+                "penalty_ms is 0, must be at least 1: without a penalty every conflicting order would be written into the journal"
+            );
         }
         if self.journal.segment_mib == 0 || self.journal.segment_mib > 1024 {
             bail!("journal.segment_mib is {}, must be 1 to 1024", self.journal.segment_mib);

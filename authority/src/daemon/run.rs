@@ -1,5 +1,6 @@
 //! From a directory to a running authority, and back to a clean stop.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -142,8 +143,9 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
             if let Some(core) = core {
                 pin(core);
             }
+            let _guard = EndsWithItsThread;
             match worker_thread::run(Worker::new(parts), port, &waiter, &shared) {
-                Ok(worker) => drop(worker.into_accounts()),
+                Ok(worker) => worker,
                 Err(fatal) => {
                     tracing::error!(worker, "{fatal}; the process ends, start it again");
                     std::process::exit(1);
@@ -175,7 +177,9 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
     checkpoint_thread(checkpointer, settings.journal.checkpoint_mib << 20, &control)?;
 
     let stopped = control::serve(settings.metrics, &control, |metrics: SocketAddr| {
-        println!(
+        // A stdout that nobody reads any more is no reason to end.
+        let _ = writeln!(
+            std::io::stdout(),
             "ready listen={listen} metrics={metrics} durability={} workers={} rung=udp signatures={} authority={} genesis={}",
             control.durability,
             settings.workers,
@@ -184,7 +188,7 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
             &control.genesis[..16]
         );
         // The line must be seen at once, also through a pipe.
-        let _ = std::io::Write::flush(&mut std::io::stdout());
+        let _ = std::io::stdout().flush();
         if settings.journal.durability.durability() == crate::journal::Durability::Process {
             tracing::warn!("durability is \"process\": a power cut loses votes. Never use this for real money.");
         }
@@ -195,15 +199,23 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
         shared.ended.store(true, Ordering::Release);
         shared.waker.wake();
     }
+    let mut workers = Vec::new();
     for join in joins {
-        if join.join().is_err() {
-            bail!("a worker panicked; the next start recovers from the journal");
+        match join.join() {
+            Ok(worker) => workers.push(worker),
+            Err(_) => bail!("a worker panicked; the next start recovers from the journal"),
         }
     }
+    // Asked when all have ended, so that it is exact: a credit still on its way would be missing from the image forever.
+    let all_credited = workers.iter().all(Worker::has_taken_all_credits);
+    drop(workers);
     let end = journal.stop()?;
     drop(control.gauge.lock().map(|mut gauge| gauge.take()));
     if !clean {
-        tracing::warn!("not everything was finished in time; the next start recovers from the journal");
+        tracing::warn!("not every request was answered in time; its client asks again");
+    }
+    if !all_credited {
+        tracing::warn!("a credit was still on its way between two workers; the next start recovers from the journal");
         return Ok(ExitCode::SUCCESS);
     }
     let hash_key = recovered.table.hash_key();
@@ -220,7 +232,21 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lets the workers finish what they have taken, and takes nothing more. True if nothing is left anywhere.
+/// Ends the process when its thread panics: accounts that nobody serves any more must not look like a healthy authority.
+struct EndsWithItsThread;
+
+impl Drop for EndsWithItsThread {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "a worker panicked; the process ends, start it again: the journal holds all that was answered"
+            );
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Lets the workers finish what they have taken, and takes nothing more. True if nothing seems to be left anywhere.
 fn drain(threads: &[Arc<ThreadShared>]) -> bool {
     for shared in threads {
         shared.stopping.store(true, Ordering::Release);
