@@ -47,3 +47,45 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Commands in the code blocks of a document, without what a comment behind them says.
+    fn commands(text: &str) -> Vec<(usize, String)> {
+        let mut fenced = false;
+        let mut commands = Vec::new();
+        for (at, line) in text.lines().enumerate() {
+            if line.trim_start().starts_with("```") {
+                fenced = !fenced;
+            } else if fenced || line.starts_with("    ") {
+                let line = line.trim().trim_start_matches("$ ");
+                let line = line.split(" #").next().unwrap_or_default().trim();
+                if let Some(arguments) = line.strip_prefix("cargo xtask ") {
+                    commands.push((at + 1, arguments.to_owned()));
+                }
+            }
+        }
+        commands
+    }
+
+    #[test]
+    fn every_xtask_command_in_a_document_exists() {
+        for file in tidy::files_with_extension(&shell::root(), "md").unwrap() {
+            let text = std::fs::read_to_string(shell::root().join(&file)).unwrap();
+            for (line, command) in commands(&text) {
+                let words = std::iter::once("xtask").chain(command.split_whitespace());
+                let parsed = Arguments::try_parse_from(words);
+                assert!(parsed.is_ok(), "{}:{line}: `cargo xtask {command}` is no command", file.display());
+            }
+        }
+    }
+
+    #[test]
+    fn commands_are_found_in_code_blocks_only() {
+        let text =
+            "`cargo xtask nonsense`\n```\n$ cargo xtask test --long   # slow\ncargo build\n```\ncargo xtask nonsense\n";
+        assert_eq!(commands(text), [(3, "test --long".to_owned())]);
+    }
+}

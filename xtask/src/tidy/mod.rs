@@ -61,7 +61,7 @@ fn check(root: &Path) -> Result<Vec<Finding>> {
 const NOT_OURS: [&str; 4] = ["target", "devnet", "bench-report", ".git"];
 
 /// All files with this extension below the root, as paths below the root, sorted.
-fn files_with_extension(root: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+pub fn files_with_extension(root: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {
