@@ -84,10 +84,9 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
         let manifest = Path::new(rule.directory).join("Cargo.toml");
         let reached = packages(root, rule.package, "normal,build")?;
         findings.extend(judge(rule, &reached).into_iter().map(|what| Finding::new(&manifest, None, what)));
-        for leaf in LEAVES.iter().filter(|leaf| **leaf != rule.package) {
-            if packages(root, rule.package, "normal,build,dev")?.contains(*leaf) {
-                findings.push(Finding::new(&manifest, None, format!("nobody may depend on {leaf}")));
-            }
+        let reached_in_tests = packages(root, rule.package, "normal,build,dev")?;
+        for leaf in LEAVES.iter().filter(|leaf| **leaf != rule.package && reached_in_tests.contains(**leaf)) {
+            findings.push(Finding::new(&manifest, None, format!("nobody may depend on {leaf}")));
         }
     }
     findings.extend(forbidden_words(root)?);
