@@ -3,7 +3,7 @@
 //! The last thing it runs is `cargo test`, and it prints nothing after it, so that the output ends with the test runner's summary.
 
 use crate::{setup, shell, tidy};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -57,16 +57,26 @@ struct Built {
     with_faults: PathBuf,
 }
 
-/// Builds what the end-to-end tests start. The programs with faults have a target directory of their own, so that neither build can
-/// take the place of the other.
+/// Programs that the end-to-end tests start.
+const PROGRAMS: [&str; 2] = ["meshpay-authority", "meshpay"];
+
+/// Builds what the end-to-end tests start. The programs with faults are built first and copied away, so that the others then take
+/// their place; a target directory of their own would build every outside crate twice.
 fn build_programs() -> Result<Built> {
     let target = shell::target_directory();
-    let with_faults = target.join("fault-injection");
+    let built = Built { programs: target.join("debug"), with_faults: target.join("with-faults") };
     let plain = ["build", "--package", "meshpay-authority", "--package", "meshpay-client", "--bins"];
-    shell::run("building the daemon and the wallet", &mut shell::cargo(plain))?;
     let mut faulty = shell::cargo(plain);
     // Both have a feature of this name.
-    faulty.args(["--features", "fault-injection"]).arg("--target-dir").arg(&with_faults);
-    shell::run("building both with fault injection", &mut faulty)?;
-    Ok(Built { programs: target.join("debug"), with_faults: with_faults.join("debug") })
+    faulty.args(["--features", "fault-injection"]);
+    shell::run("building the daemon and the wallet with fault injection", &mut faulty)?;
+    std::fs::create_dir_all(&built.with_faults)?;
+    for program in PROGRAMS {
+        // Removed first: a copy into a program that still runs somewhere is refused.
+        let copy = built.with_faults.join(program);
+        let _ = std::fs::remove_file(&copy);
+        std::fs::copy(built.programs.join(program), &copy).with_context(|| format!("copying {program}"))?;
+    }
+    shell::run("building them without", &mut shell::cargo(plain))?;
+    Ok(built)
 }
