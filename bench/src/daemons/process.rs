@@ -188,7 +188,7 @@ mod tests {
     fn waits_for_ready_and_stops_politely() {
         let folder = tempfile::tempdir().expect("a folder");
         let process = start(
-            "echo ready listen=127.0.0.1:9 rung=udp; trap 'exit 0' TERM; while :; do sleep 0.01; done",
+            "trap 'exit 0' TERM; echo ready listen=127.0.0.1:9 rung=udp; while :; do sleep 0.01; done",
             folder.path(),
         );
         let process = process.expect("ready");

@@ -20,11 +20,12 @@ const CHECK_SECONDS: f64 = 2.0;
 const CHECK_WARM_UP_SECONDS: f64 = 0.5;
 
 /// The 99th percentile of lateness must stay below this, in microseconds, here and in the run: a retry's timeout is
-/// a hundred times longer, and what is below it is part of every latency anyway.
-pub const LATENESS_P99_MAX_US: u64 = 5_000;
+/// fifty times longer, and lateness only ever makes latencies look worse.
+pub const LATENESS_P99_MAX_US: u64 = 10_000;
 
-/// Share of the offered payments that must come back within the measured part.
-const KEPT_UP: f64 = 0.98;
+/// Share of the offered payments that must come back within the measured part. The rest may still be under way at its end; none may
+/// be lost.
+const KEPT_UP: f64 = 0.9;
 
 /// How the generator did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,7 +87,9 @@ fn judge(offered_per_second: f64, outcome: &Outcome) -> GeneratorCheck {
         settled_per_second,
         lateness_p99_us,
         answer_p99_us: outcome.finality_us.value_at_quantile(0.99),
-        passed: lateness_p99_us <= LATENESS_P99_MAX_US && settled_per_second >= KEPT_UP * offered_per_second,
+        passed: lateness_p99_us <= LATENESS_P99_MAX_US
+            && settled_per_second >= KEPT_UP * offered_per_second
+            && outcome.lost == 0,
     }
 }
 
@@ -107,7 +110,8 @@ mod tests {
         (outcome.settled_in_window, outcome.window_seconds) = (990, 1.0);
         outcome.lateness_us.saturating_record(100);
         assert!(judge(1_000.0, &outcome).passed);
-        assert!(!judge(1_100.0, &outcome).passed);
+        assert!(!judge(1_200.0, &outcome).passed);
+        assert!(!judge(1_000.0, &Outcome { lost: 1, ..outcome.clone() }).passed);
         outcome.lateness_us.saturating_record(2 * LATENESS_P99_MAX_US);
         assert!(!judge(1_000.0, &outcome).passed);
     }
