@@ -31,9 +31,19 @@ pub fn run(options: &Options) -> Result<()> {
         shell::run("format", &mut shell::cargo(["fmt", "--all", "--check"]))?;
         eprintln!("== tidy");
         tidy::run()?;
-        let lints = ["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "--deny", "warnings"];
+        let lints = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--quiet",
+            "--keep-going",
+            "--",
+            "--deny",
+            "warnings",
+        ];
         shell::run("lints", &mut shell::cargo(lints))?;
-        let mut documentation = shell::cargo(["doc", "--workspace", "--no-deps", "--quiet"]);
+        let mut documentation = shell::cargo(["doc", "--workspace", "--no-deps", "--quiet", "--keep-going"]);
         shell::run("documentation", documentation.env("RUSTDOCFLAGS", "--deny warnings"))?;
     }
     let built = build_programs()?;
