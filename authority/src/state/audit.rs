@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use meshpay_crypto::SigningKey;
 use meshpay_protocol::account::slot_kind;
-use meshpay_protocol::record::{ExecutionHead, FOREIGN_CREDIT, GenesisRecord, LockRecord, Record, kind};
+use meshpay_protocol::record::{ExecutionHead, FOREIGN_CREDIT, GenesisRecord, LEFT_OWING, LockRecord, Record, kind};
 use meshpay_protocol::{
     Accounts, Allocation, Ed25519Signatures, MemoryAccounts, PendingCertificate, PendingOrder, Rules, StateDigest,
     apply, genesis, verify_certificates, verify_orders,
 };
-use meshpay_wire::{CertificateView, PublicKey, order_digest, vote_digest};
+use meshpay_wire::{CertificateView, OPERATION_TRANSFER, PublicKey, order_digest, vote_digest};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -58,7 +58,8 @@ enum Waiting {
     Certificate(Position, Vec<u8>),
 }
 
-/// Audits the journal of `identity` that lies on `disk` and whose mark says that it was durable up to `marked`. Returns the report, whose `result` says whether it passed, and the accounts at the end.
+/// Audits the journal of `identity` that lies on `disk` and whose mark says that it was durable up to `marked`. Returns the report, whose
+/// `result` says whether it passed, and the accounts at the end.
 pub fn audit(
     disk: &Arc<dyn Disk>,
     identity: &Identity,
@@ -70,7 +71,9 @@ pub fn audit(
     let mut auditor = Auditor {
         rules,
         authority,
+        place: rules.committee.place_of(authority),
         accounts: MemoryAccounts::default(),
+        voting_stopped: false,
         waiting: Vec::with_capacity(BATCH),
         open_credits: HashMap::new(),
         records: 0,
@@ -97,7 +100,11 @@ pub fn audit(
 struct Auditor<'a> {
     rules: &'a Rules,
     authority: &'a PublicKey,
+    /// The authority's place in the committee.
+    place: Option<usize>,
     accounts: MemoryAccounts,
+    /// The journal says by now that voting has stopped.
+    voting_stopped: bool,
     waiting: Vec<Waiting>,
     /// Foreign executions whose link has not come yet.
     open_credits: HashMap<u64, PublicKey>,
@@ -125,7 +132,7 @@ impl Auditor<'_> {
                 self.record(position, kind, payload).map_err(|what| format!("record at {position}: {what}").into())
             },
         )
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
         self.check_signatures()?;
         *head = read.head.0;
         for (token, sum) in self.sums() {
@@ -171,7 +178,7 @@ impl Auditor<'_> {
                 let lock = LockRecord { digest, order: evidence.conflicting };
                 self.wait(Waiting::Order(position, Box::new(lock)))?;
             }
-            Record::VotingStopped(_) => {}
+            Record::VotingStopped(_) => self.voting_stopped = true,
         }
         apply::replay(&mut self.accounts, &record, position.0).map_err(|error| error.to_string())
     }
@@ -192,6 +199,21 @@ impl Auditor<'_> {
         if order_digest(&self.rules.genesis, body) != lock.digest {
             return Err("the digest is not that of the order".to_owned());
         }
+        if body.epoch.get() != self.rules.epoch {
+            return Err(format!("a vote was given in epoch {}", body.epoch));
+        }
+        if body.operation != OPERATION_TRANSFER {
+            return Err(format!("a vote was given for the unknown operation {}", body.operation));
+        }
+        let token = self.rules.token(body.token.get()).ok_or("a vote was given for an unknown token")?;
+        let amount = body.amount.get();
+        if amount == 0 || amount > token.supply {
+            return Err(format!("a vote was given for {amount}, which is zero or above the supply"));
+        }
+        // Of several workers each may know a little less than the journal, never more: it is enough to ask what the journal knew.
+        if !self.accounts.exists(&body.recipient) && amount < self.rules.minimum_first_credit {
+            return Err(format!("a vote was given for a first credit of {amount}"));
+        }
         let sender = self.accounts.account(&body.sender).ok_or("the sender has no account")?;
         if sender.is_locked() {
             return Err("a second order was locked at one sequence".to_owned());
@@ -200,7 +222,7 @@ impl Auditor<'_> {
             return Err("the order is not at its sender's next sequence".to_owned());
         }
         let balance = self.accounts.balance(&body.sender, body.token.get());
-        if balance < i128::from(body.amount.get()) {
+        if balance < i128::from(amount) {
             return Err(format!("a vote was given on a balance of {balance}"));
         }
         self.wait(Waiting::Order(position, Box::new(*lock)))
@@ -226,13 +248,31 @@ impl Auditor<'_> {
         if head.debit_links != sender.map(|account| account.debit_heads).unwrap_or_default() {
             return Err("it does not continue its sender's history".to_owned());
         }
-        if head.flags.get() & FOREIGN_CREDIT != 0 {
+        let lock = sender.filter(|account| account.is_locked());
+        let locked = lock.is_some_and(|account| account.lock_digest == head.digest);
+        let beaten = lock.filter(|_| !locked).map_or(0, |account| account.lock_position.get());
+        if head.beaten_lock.get() != beaten {
+            return Err(format!("it names {} as the lock that it overruled, which is {beaten}", head.beaten_lock));
+        }
+        let voted = self.place.is_some_and(|place| certificate.head.signers.get() >> place & 1 == 1);
+        if voted && !locked && !self.voting_stopped {
+            return Err(
+                "it holds a vote of this authority that the journal does not, and voting did not stop".to_owned()
+            );
+        }
+        // A worker may not have seen every credit that the journal holds by then, so the mark may stand where the audit sees enough.
+        let balance = self.accounts.balance(&body.sender, body.token.get());
+        let owing = body.recipient != body.sender && balance < i128::from(body.amount.get());
+        if owing && head.flags.get() & LEFT_OWING == 0 {
+            return Err(format!("it takes {} from a balance of {balance} and is not marked as owing", body.amount));
+        }
+        let foreign = head.flags.get() & FOREIGN_CREDIT != 0;
+        let previous = self.accounts.account(&body.recipient).filter(|_| !foreign).map(|account| account.credit_head);
+        if previous.unwrap_or_default() != head.previous_credit {
+            return Err("it does not continue its recipient's history".to_owned());
+        }
+        if foreign {
             self.open_credits.insert(position.0, body.recipient);
-        } else {
-            let previous = self.accounts.account(&body.recipient).map_or(0, |account| account.credit_head.get());
-            if previous != head.previous_credit.get() {
-                return Err("it does not continue its recipient's history".to_owned());
-            }
         }
         self.wait(Waiting::Certificate(position, payload[size_of::<ExecutionHead>()..].to_vec()))
     }

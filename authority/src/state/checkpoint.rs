@@ -23,6 +23,8 @@ use crate::journal::{self, Chain, Disk, Handle, Identity, JournalError, Position
 const MAGIC: [u8; 8] = *b"MPAYCKP\0";
 const FORMAT_VERSION: u32 = 1;
 const PREFIX: &str = "checkpoint-";
+/// Name of one that is being written.
+const UNFINISHED: &str = "checkpoint.new";
 /// Checkpoints that are kept: the newest, and one before in case it rots.
 const KEPT: usize = 2;
 /// Length of an open credit in the file: position and recipient.
@@ -61,6 +63,17 @@ pub enum CheckpointError {
     /// The file is damaged or not of this authority; it is passed over.
     #[error("checkpoint {} is damaged or of another journal; an older one or the whole journal serves instead", .0.display())]
     Damaged(PathBuf),
+    /// The journal can be read less far than it was durable.
+    #[error(
+        "the journal can be read up to {head} only, but is durable up to {durable}: its end is damaged on the disk. No checkpoint is made \
+         of it; look at the kernel's log for the disk"
+    )]
+    EndDamaged {
+        /// How far it can be read.
+        head: Position,
+        /// How far it was durable.
+        durable: Position,
+    },
     /// The table is smaller than what it shall hold.
     #[error("accounts.capacity is smaller than what the checkpoint holds; give it back its old value or a larger one")]
     Capacity,
@@ -176,6 +189,7 @@ impl Checkpointer {
         })?;
         let mut table = AccountTable::new(Image::in_memory(self.layout)?, hash_key);
         let (mut from, mut voting_stopped, mut open_credits) = (Position::START, 0, OpenCredits::default());
+        let mut damaged = Vec::new();
         {
             let mut view = whole(&mut table)?;
             let mut loaded = false;
@@ -187,7 +201,11 @@ impl Checkpointer {
                         loaded = true;
                         break;
                     }
-                    Err(error @ CheckpointError::Damaged(_)) => tracing::warn!("{error}"),
+                    Err(error @ CheckpointError::Damaged(_)) => {
+                        tracing::warn!("{error}");
+                        damaged.push(path);
+                    }
+                    Err(error @ CheckpointError::Io { .. }) => tracing::warn!("{error}"),
                     Err(error) => return Err(error),
                 }
             }
@@ -215,13 +233,24 @@ impl Checkpointer {
                 },
             );
             match folded {
+                // A journal that runs may have more by now, never less.
+                Ok(read) if read.head < limit => {
+                    return Err(CheckpointError::EndDamaged { head: read.head, durable: limit });
+                }
                 Ok(_) => {}
                 Err(_) if done => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        self.write(&mut table, limit, chain, voting_stopped, &open_credits)?;
-        for (_, path) in list(&self.directory).into_iter().skip(KEPT) {
+        let written = self.write(&mut table, limit, chain, voting_stopped, &open_credits);
+        if written.is_err() {
+            // The disk may be full: what was written of it shall not take room from the journal.
+            let _ = fs::remove_file(self.directory.join(UNFINISHED));
+        }
+        written?;
+        // Damaged ones do not count among the kept, else they would outlive a good one.
+        let good = list(&self.directory).into_iter().map(|(_, path)| path).filter(|path| !damaged.contains(path));
+        for path in good.skip(KEPT).chain(damaged.iter().cloned()) {
             let _ = fs::remove_file(path);
         }
         Ok(limit)
@@ -236,7 +265,7 @@ impl Checkpointer {
         open_credits: &OpenCredits,
     ) -> Result<(), CheckpointError> {
         let path = self.directory.join(format!("{PREFIX}{:016x}", position.0));
-        let unfinished = self.directory.join("checkpoint.new");
+        let unfinished = self.directory.join(UNFINISHED);
         let failed = |source| CheckpointError::Io { path: path.clone(), source };
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&unfinished).map_err(failed)?);
         let mut header = Header::new_zeroed();

@@ -15,7 +15,7 @@ use zerocopy::IntoBytes;
 
 use super::checkpoint::{self, CheckpointError};
 use crate::accounts::{AccountTable, Image, Layout, Stamp};
-use crate::journal::{self, Disk, Identity, Journal, JournalConfig, MarkPlace, Position};
+use crate::journal::{self, Disk, Identity, Journal, JournalConfig, JournalError, MarkPlace, Position};
 
 /// Foreign executions whose credit link was not seen yet, by position. Their money is applied; the link only extends a history.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +102,7 @@ pub fn recover(sources: &RecoverySources<'_>) -> Result<Recovered> {
 /// Opens the journal if it ends exactly where the image was stamped.
 fn from_image(sources: &RecoverySources<'_>, stamp: &Stamp) -> Result<Option<(Journal, journal::Recovered)>> {
     let mut records = 0;
-    let (journal, read) = journal::recover(
+    let opened = journal::recover(
         sources.disk,
         sources.mark,
         &sources.identity,
@@ -112,7 +112,12 @@ fn from_image(sources: &RecoverySources<'_>, stamp: &Stamp) -> Result<Option<(Jo
             records += 1;
             Ok(())
         },
-    )?;
+    );
+    let (journal, read) = match opened {
+        // An image from elsewhere says nothing about the journal.
+        Err(JournalError::CheckpointAhead { .. }) => return Ok(None),
+        opened => opened?,
+    };
     let same = records == 0 && read.head.0 == stamp.journal_head && read.chain == stamp.journal_chain;
     Ok(same.then_some((journal, read)))
 }

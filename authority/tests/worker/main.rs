@@ -9,16 +9,22 @@
 //! | `crossing` | credits between workers, with a crash at each point |
 //! | `limits` | table full, journal full, too many requests |
 //! | `voting` | when an authority stops voting, and that it stays stopped |
+//! | `hostile` | random and mutated datagrams; no answer is longer than its request |
+//! | `restart` | image, checkpoints and recovery over a real directory |
+//! | `audit` | what the audit accepts, and what it names |
 //! | `network` | a committee, wallets and their signatures, for all of these |
 //! | `scene` | an authority in process, for all of these |
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests: a failure here is a failed test")]
 
 mod answers;
+mod audit;
 mod crossing;
 mod durability;
 mod history;
+mod hostile;
 mod limits;
 mod network;
+mod restart;
 mod scene;
 mod voting;
