@@ -10,6 +10,9 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::network::{Certificate, FUNDS, Network, Scheme, Wallet, body};
 use crate::scene::Place;
 
+/// Makes an order one that it should not be.
+type Change = fn(&mut OrderBody);
+
 struct Forger {
     place: Place,
     alice: Wallet,
@@ -84,7 +87,7 @@ fn what_a_worker_would_write_passes() {
 
 #[test]
 fn orders_that_no_vote_may_be_given_for_are_found() {
-    let cases: [(&str, fn(&mut OrderBody)); 7] = [
+    let cases: [(&str, Change); 7] = [
         ("zero", |body| body.amount = 0.into()),
         ("balance", |body| body.amount = (FUNDS + 1).into()),
         ("sequence", |body| body.sequence = 1.into()),
