@@ -5,7 +5,8 @@
 //! | type | limbs | made by |
 //! |---|---|---|
 //! | [`Element`] | below 2^52; below 2^51 + 2^16 if made by `carry` | `carry`, decoding, tables |
-//! | [`Wide`] | below 2^62 | products, and sums and differences of products |
+//! | [`Wide`] | below 2^62.5 | products, and sums and differences of products |
+//! | [`Lifted`] | the same, and above any sum of two products | products that a multiple of p was added to, so that others can be taken from them |
 //!
 //! Products take elements and give wide values, so a sum of products is carried once instead of each product by itself. The
 //! multiplication is schoolbook, by the 52-bit multiply-and-add instructions: the low 52 bits of a product of limbs weigh 2^(51(i+j)),
@@ -34,9 +35,16 @@ const SQRT_MINUS_ONE: [u64; 5] =
 #[derive(Clone, Copy)]
 pub(crate) struct Element<L>(pub(crate) [L; 5]);
 
-/// Eight field elements whose limbs are below 2^62: a sum of products.
+/// Eight field elements whose limbs are below 2^62.5: a sum of products.
 #[derive(Clone, Copy)]
 pub(crate) struct Wide<L>([L; 5]);
+
+/// Eight field elements whose limbs are below 2^62 but above any sum of two products of carried elements.
+#[derive(Clone, Copy)]
+pub(crate) struct Lifted<L>([L; 5]);
+
+/// 2^10 p. Its limbs are near 2^61.
+const LIFT: [u64; 5] = [(LIMB - 18) << 10, LIMB << 10, LIMB << 10, LIMB << 10, LIMB << 10];
 
 impl<L: Lanes> Element<L> {
     #[inline(always)]
@@ -128,6 +136,16 @@ impl<L: Lanes> Element<L> {
         Wide(self.0)
     }
 
+    /// The same value, so that products can be taken from it.
+    #[inline(always)]
+    pub(crate) fn lift(&self) -> Lifted<L> {
+        let mut limbs = self.0;
+        for i in 0..5 {
+            limbs[i] = limbs[i].add(L::splat(LIFT[i]));
+        }
+        Lifted(limbs)
+    }
+
     #[inline(always)]
     pub(crate) fn mul(&self, other: &Self) -> Self {
         self.mul_wide(other).carry()
@@ -140,8 +158,33 @@ impl<L: Lanes> Element<L> {
 
     #[inline(always)]
     pub(crate) fn mul_wide(&self, other: &Self) -> Wide<L> {
+        Wide(self.mul_from(other, [0; 5]))
+    }
+
+    #[inline(always)]
+    pub(crate) fn mul_lifted(&self, other: &Self) -> Lifted<L> {
+        Lifted(self.mul_from(other, LIFT))
+    }
+
+    #[inline(always)]
+    pub(crate) fn square_wide(&self) -> Wide<L> {
+        Wide(self.square_from([0; 5]))
+    }
+
+    #[inline(always)]
+    pub(crate) fn square_lifted(&self) -> Lifted<L> {
+        Lifted(self.square_from(LIFT))
+    }
+
+    /// The product plus `start`, whose limbs but the first are even: the sums begin there instead of at zero, which costs nothing.
+    #[inline(always)]
+    fn mul_from(&self, other: &Self, start: [u64; 5]) -> [L; 5] {
         let (a, b) = (&self.0, &other.0);
         let mut columns = [L::splat(0); 10];
+        columns[0] = L::splat(start[0]);
+        for i in 1..5 {
+            columns[i] = L::splat(start[i] / 2);
+        }
         for i in 0..5 {
             for j in 0..5 {
                 columns[i + j + 1] = columns[i + j + 1].add_product_high(a[i], b[j]);
@@ -158,10 +201,16 @@ impl<L: Lanes> Element<L> {
         fold(&columns)
     }
 
+    /// The square plus `start`, whose limbs but the first are multiples of four.
     #[inline(always)]
-    pub(crate) fn square_wide(&self) -> Wide<L> {
+    fn square_from(&self, start: [u64; 5]) -> [L; 5] {
         let a = &self.0;
         let mut columns = [L::splat(0); 10];
+        columns[0] = L::splat(start[0]);
+        columns[1] = L::splat(start[1] / 2);
+        for i in 2..5 {
+            columns[i] = L::splat(start[i] / 4);
+        }
         // A product of different limbs counts twice, a high part twice: collect what counts twice last.
         for i in 0..5 {
             for j in i + 1..5 {
@@ -234,20 +283,9 @@ impl<L: Lanes> Wide<L> {
         Self(limbs)
     }
 
-    #[inline(always)]
-    pub(crate) fn sub(&self, other: &Self) -> Self {
-        // 2^10 p: each limb is near 2^61 and exceeds any product, and any sum of two products of carried factors.
-        let bias = Element::<L>::splat([(LIMB - 18) << 10, LIMB << 10, LIMB << 10, LIMB << 10, LIMB << 10]);
-        let mut limbs = self.0;
-        for i in 0..5 {
-            limbs[i] = limbs[i].add(bias.0[i]).sub(other.0[i]);
-        }
-        Self(limbs)
-    }
-
     /// Makes the limbs small enough to multiply: each passes what is above 51 bits to the next, the last to the first times 19.
     ///
-    /// Limbs are below 2^62, so carries are below 2^11 and 19 carries below 2^16: the result is below 2^51 + 2^16.
+    /// Limbs are below 2^62.5, so carries are below 2^11.5 and 19 carries below 2^16: the result is below 2^51 + 2^16.
     #[inline(always)]
     pub(crate) fn carry(&self) -> Element<L> {
         let limb = L::splat(LIMB);
@@ -262,15 +300,36 @@ impl<L: Lanes> Wide<L> {
     }
 }
 
+impl<L: Lanes> Lifted<L> {
+    #[inline(always)]
+    pub(crate) fn add(&self, other: &Wide<L>) -> Self {
+        Self(Wide(self.0).add(other).0)
+    }
+
+    #[inline(always)]
+    pub(crate) fn sub(&self, other: &Wide<L>) -> Wide<L> {
+        let mut limbs = self.0;
+        for i in 0..5 {
+            limbs[i] = limbs[i].sub(other.0[i]);
+        }
+        Wide(limbs)
+    }
+
+    #[inline(always)]
+    pub(crate) fn carry(&self) -> Element<L> {
+        Wide(self.0).carry()
+    }
+}
+
 /// 2^255 = 19: the upper columns join the lower ones.
 #[inline(always)]
-fn fold<L: Lanes>(columns: &[L; 10]) -> Wide<L> {
+fn fold<L: Lanes>(columns: &[L; 10]) -> [L; 5] {
     let nineteen = L::splat(19);
     let mut limbs = [nineteen; 5];
     for i in 0..5 {
         limbs[i] = columns[i].add(columns[i + 5].times(nineteen));
     }
-    Wide(limbs)
+    limbs
 }
 
 compiled_apart! {
@@ -376,13 +435,16 @@ mod checks {
             for i in 0..5 {
                 assert_eq!(product.0[i].is_below(L::splat(1 << 59)), ALL);
             }
-            // The sums and differences of a doubling: A + B, A + B - S, A - B, A - B + 2C.
-            let two = product.add(&square);
-            assert_eq!(zero.widen().sub(&two).carry().add(&two.carry()).is_zero(), ALL);
-            let most = product.sub(&zero.widen()).add(&square).add(&square);
-            for limb in most.carry().0 {
+            // The largest sum, A + (A - 0) + 2C of a doubling, and the smallest, 0 - (A + B).
+            let lifted = carried.square_lifted();
+            assert_eq!(lifted.sub(&square).carry().is_zero(), ALL);
+            assert_eq!(carried.mul_lifted(&carried).sub(&square).carry().is_zero(), ALL);
+            let largest_sum = lifted.add(&product).sub(&zero.widen()).add(&square).add(&square);
+            for limb in largest_sum.carry().0 {
                 assert_eq!(limb.is_below(L::splat((1 << 51) + (1 << 16))), ALL);
             }
+            let two = product.add(&square);
+            assert_eq!(zero.lift().sub(&two).carry().add(&two.carry()).is_zero(), ALL);
             for limb in carried.negate_where(ALL).0 {
                 assert_eq!(limb.is_below(L::splat(1 << 52)), ALL);
             }

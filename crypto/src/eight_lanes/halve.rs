@@ -117,13 +117,12 @@ impl<L: Lanes> Remainders<L> {
             (m.v0, m.v1) = (m.v1.select(swap, m.v0), m.v0.select(swap, m.v1));
             m.swapped ^= swap;
 
-            // As many doublings of y as leave enough of x: what makes y as long as x, or one less, or two. A negative number of doublings, where not
-            // even y itself leaves enough, shifts everything out and so is no step.
-            let mut doublings = y.leading_zeros().sub(x.leading_zeros());
-            for _ in 0..2 {
-                let too_many = x.is_below(y.shift_left_by(doublings).add(L::splat(1 << 31)));
-                doublings = doublings.wrapping_sub_where(too_many, one);
-            }
+            // As many doublings of y as leave 2^31 of x: what makes y as long as the rest, or one less. A negative number of doublings, where not even y
+            // itself leaves enough, shifts everything out and so is no step.
+            let available = x.wrapping_sub(L::splat(1 << 31));
+            let doublings = y.leading_zeros().wrapping_sub(available.leading_zeros());
+            let too_many = available.is_below(y.shift_left_by(doublings));
+            let doublings = doublings.wrapping_sub_where(too_many, one);
             let unfinished = enough.is_below(y);
             let doublings = doublings.select(unfinished, L::splat(64));
             if doublings.is_below(L::splat(64)) == 0 {

@@ -41,7 +41,7 @@ use verify::Group;
 /// Passes through the table of the base point when a signature by any key is decided: as many as 128 doublings allow.
 const VERIFY_PASSES: usize = 16;
 /// Passes through the tables of known keys: see the figures in `Comb`.
-const KNOWN_KEY_PASSES: usize = 4;
+const KNOWN_KEY_PASSES: usize = 2;
 
 /// Multiples of the negative of a known key.
 pub(crate) type KeyTable = Comb<KNOWN_KEY_PASSES>;

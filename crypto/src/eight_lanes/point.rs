@@ -1,33 +1,44 @@
 //! Points of edwards25519, eight at a time.
 //!
-//! Coordinates and formulas are those of Hisil, Wong, Carter and Dawson, "Twisted Edwards Curves Revisited" (2008), for a = -1: they are
-//! complete, so no operand is special. Sums of products are carried once (see `field`).
+//! Formulas are those of Hisil, Wong, Carter and Dawson, "Twisted Edwards Curves Revisited" (2008), for a = -1: they are complete, so no operand is
+//! special. A sum is first a [`Completed`] point, four factors of which each coordinate is a product; then it becomes what the next operation reads:
+//! [`Projective`] to be doubled, [`Extended`] to be added to. Sums of products are carried once (see `field`), which is why these hold sums of
+//! coordinates.
 
-use super::field::{D, D2, Element, Wide, root_of_ratio};
+use super::field::{D, D2, Element, Lifted, root_of_ratio};
 use super::lanes::{Lanes, Mask, compiled_apart};
 
-/// x = X/Z, y = Y/Z, and T = XY/Z where whoever made the point was asked for it.
+/// x = X/Z, y = Y/Z: the operand of a doubling.
 #[derive(Clone, Copy)]
-pub(crate) struct Point<L> {
+pub(crate) struct Projective<L> {
     pub(crate) x: Element<L>,
     pub(crate) y: Element<L>,
+    pub(crate) x_plus_y: Element<L>,
+    pub(crate) z: Element<L>,
+}
+
+/// x = X/Z, y = Y/Z, T = XY/Z: the operand of an addition, which reads Y + X and Y - X.
+#[derive(Clone, Copy)]
+pub(crate) struct Extended<L> {
+    pub(crate) y_plus_x: Element<L>,
+    pub(crate) y_minus_x: Element<L>,
     pub(crate) z: Element<L>,
     pub(crate) t: Element<L>,
 }
 
-/// x and y, of points just decoded.
-#[derive(Clone, Copy)]
-pub(crate) struct AffinePoint<L> {
-    pub(crate) x: Element<L>,
-    pub(crate) y: Element<L>,
+/// X = EF, Y = GH, Z = FG, T = EH.
+struct Completed<L> {
+    e: Element<L>,
+    f: Element<L>,
+    g: Element<L>,
+    h: Element<L>,
 }
 
-/// A point with Z = 1, prepared to be added: y + x, y - x, 2dxy.
+/// x and y, of points just decoded.
 #[derive(Clone, Copy)]
-pub(crate) struct AffineAddend<L> {
-    pub(crate) y_plus_x: Element<L>,
-    pub(crate) y_minus_x: Element<L>,
-    pub(crate) xy2d: Element<L>,
+pub(crate) struct Affine<L> {
+    pub(crate) x: Element<L>,
+    pub(crate) y: Element<L>,
 }
 
 /// A point prepared to be added: Y + X, Y - X, 2Z, 2dT.
@@ -39,194 +50,219 @@ pub(crate) struct Addend<L> {
     pub(crate) t2d: Element<L>,
 }
 
-/// Whether T of a result is needed: the operand of a doubling does not use it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extended {
-    WithT,
-    WithoutT,
+/// A point with Z = 1, prepared to be added: (y + x)/2, (y - x)/2, dxy. The halves make the formula read Z in place of 2Z.
+#[derive(Clone, Copy)]
+pub(crate) struct AffineAddend<L> {
+    pub(crate) half_y_plus_x: Element<L>,
+    pub(crate) half_y_minus_x: Element<L>,
+    pub(crate) xyd: Element<L>,
 }
 
-impl<L: Lanes> Point<L> {
-    #[inline(always)]
-    pub(crate) fn identity() -> Self {
-        let (zero, one) = (Element::zero(), Element::one());
-        Self { x: zero, y: one, z: one, t: zero }
-    }
+/// 1/2.
+pub(crate) const HALF: [u64; 5] = [(1 << 51) - 9, (1 << 51) - 1, (1 << 51) - 1, (1 << 51) - 1, (1 << 50) - 1];
 
+impl<L: Lanes> Projective<L> {
+    /// "dbl-2008-hwcd".
     #[inline(always)]
-    pub(crate) fn double(&self, extended: Extended) -> Self {
-        double(self, extended)
-    }
-
-    /// `2^count` times the point, `count` at least 1; the result has its T.
-    #[inline(always)]
-    pub(crate) fn double_times(&self, count: usize) -> Self {
-        double_times(self, count)
-    }
-
-    /// The point must have its T.
-    #[inline(always)]
-    pub(crate) fn add_affine(&self, other: &AffineAddend<L>, extended: Extended) -> Self {
-        add_affine(self, other, extended)
-    }
-
-    /// The point must have its T.
-    #[inline(always)]
-    pub(crate) fn add(&self, other: &Addend<L>, extended: Extended) -> Self {
-        add(self, other, extended)
-    }
-
-    /// "dbl-2008-hwcd": four squarings and three or four multiplications.
-    #[inline(always)]
-    fn double_inlined(&self, extended: Extended) -> Self {
-        let a = self.x.square_wide();
-        let b = self.y.square_wide();
+    fn double(&self) -> Completed<L> {
         let c = self.z.square_wide();
-        let s = self.x.add(&self.y).square_wide();
-        let a_plus_b = a.add(&b);
-        let h = a_plus_b.carry();
-        let e = a_plus_b.sub(&s).carry();
+        let b = self.y.square_wide();
+        let a = self.x.square_lifted();
+        let h_wide = a.add(&b);
         let g_wide = a.sub(&b);
         let g = g_wide.carry();
+        let h = h_wide.carry();
         let f = g_wide.add(&c).add(&c).carry();
-        Self::from_factors(&e, &f, &g, &h, extended)
+        let s = self.x_plus_y.square_wide();
+        let e = h_wide.sub(&s).carry();
+        Completed { e, f, g, h }
     }
 
-    /// "madd-2008-hwcd-3": seven multiplications, or six.
+    /// `2^count` times the point, `count` at least 1, into its place: a copy of a point costs as much as half an addition.
     #[inline(always)]
-    fn add_affine_inlined(&self, other: &AffineAddend<L>, extended: Extended) -> Self {
-        self.add_parts(&other.y_plus_x, &other.y_minus_x, &other.xy2d, &self.z.widen().add(&self.z.widen()), extended)
-    }
-
-    /// "add-2008-hwcd-3": eight multiplications, or seven.
-    #[inline(always)]
-    fn add_inlined(&self, other: &Addend<L>, extended: Extended) -> Self {
-        self.add_parts(&other.y_plus_x, &other.y_minus_x, &other.t2d, &self.z.mul_wide(&other.z2), extended)
-    }
-
-    #[inline(always)]
-    fn add_parts(
-        &self,
-        y_plus_x: &Element<L>,
-        y_minus_x: &Element<L>,
-        t2d: &Element<L>,
-        d: &Wide<L>,
-        extended: Extended,
-    ) -> Self {
-        let a = self.y.sub(&self.x).mul_wide(y_minus_x);
-        let b = self.y.add(&self.x).mul_wide(y_plus_x);
-        let c = self.t.mul_wide(t2d);
-        let e = b.sub(&a).carry();
-        let h = b.add(&a).carry();
-        let f = d.sub(&c).carry();
-        let g = d.add(&c).carry();
-        Self::from_factors(&e, &f, &g, &h, extended)
-    }
-
-    #[inline(always)]
-    fn from_factors(e: &Element<L>, f: &Element<L>, g: &Element<L>, h: &Element<L>, extended: Extended) -> Self {
-        Self {
-            x: e.mul(f),
-            y: g.mul(h),
-            z: f.mul(g),
-            t: match extended {
-                Extended::WithT => e.mul(h),
-                Extended::WithoutT => Element::zero(),
-            },
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn to_addend(self) -> Addend<L> {
-        Addend {
-            y_plus_x: self.y.add(&self.x),
-            y_minus_x: self.y.sub(&self.x),
-            z2: self.z.add(&self.z),
-            t2d: self.t.mul(&Element::splat(D2)),
-        }
+    pub(crate) fn double_times(&self, count: usize, result: &mut Extended<L>) {
+        double_times(self, count, result);
     }
 
     /// Where eight times the point is the identity: where it is of small order.
     #[inline(always)]
     pub(crate) fn is_of_small_order(&self) -> Mask {
-        let mut point = *self;
-        for _ in 0..3 {
-            point = point.double(Extended::WithoutT);
+        let mut eightfold = Extended::identity();
+        self.double_times(3, &mut eightfold);
+        // X = 0 and Y = Z
+        let (u, v) = (&eightfold.y_plus_x, &eightfold.y_minus_x);
+        u.sub(v).is_zero() & u.sub(&eightfold.z).is_zero()
+    }
+}
+
+impl<L: Lanes> Extended<L> {
+    #[inline(always)]
+    pub(crate) fn identity() -> Self {
+        let (zero, one) = (Element::zero(), Element::one());
+        Self { y_plus_x: one, y_minus_x: one, z: one, t: zero }
+    }
+
+    /// "add-2008-hwcd-3".
+    #[inline(always)]
+    fn plus(&self, other: &Addend<L>) -> Completed<L> {
+        self.plus_parts(&other.y_plus_x, &other.y_minus_x, &other.t2d, &self.z.mul_lifted(&other.z2))
+    }
+
+    /// "madd-2008-hwcd-3", all factors halved.
+    #[inline(always)]
+    fn plus_affine(&self, other: &AffineAddend<L>) -> Completed<L> {
+        self.plus_parts(&other.half_y_plus_x, &other.half_y_minus_x, &other.xyd, &self.z.lift())
+    }
+
+    #[inline(always)]
+    fn plus_parts(
+        &self,
+        y_plus_x: &Element<L>,
+        y_minus_x: &Element<L>,
+        td: &Element<L>,
+        d: &Lifted<L>,
+    ) -> Completed<L> {
+        let a = self.y_minus_x.mul_wide(y_minus_x);
+        let b = self.y_plus_x.mul_lifted(y_plus_x);
+        let c = self.t.mul_wide(td);
+        Completed { e: b.sub(&a).carry(), f: d.sub(&c).carry(), g: d.add(&c).carry(), h: b.add(&a).carry() }
+    }
+
+    /// Adds a point.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, other: &Addend<L>) {
+        add(self, other);
+    }
+
+    /// Adds a point with Z = 1.
+    #[inline(always)]
+    pub(crate) fn add_affine(&mut self, other: &AffineAddend<L>) {
+        add_affine(self, other);
+    }
+
+    /// Adds a point, for a sum that will be doubled next.
+    #[inline(always)]
+    pub(crate) fn add_to_double(&self, other: &Addend<L>, sum: &mut Projective<L>) {
+        add_to_double(self, other, sum);
+    }
+
+    /// The same point, to be doubled; all coordinates come out twice as large.
+    #[inline(always)]
+    pub(crate) fn to_projective(self) -> Projective<L> {
+        let (u, v) = (&self.y_plus_x, &self.y_minus_x);
+        Projective { x: u.sub(v), y: u.add(v), x_plus_y: u.add(u), z: self.z.add(&self.z) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn to_addend(self) -> Addend<L> {
+        Addend {
+            y_plus_x: self.y_plus_x,
+            y_minus_x: self.y_minus_x,
+            z2: self.z.add(&self.z),
+            t2d: self.t.mul(&Element::splat(D2)),
         }
-        point.x.is_zero() & point.y.sub(&point.z).is_zero()
+    }
+
+    /// x and y, given 1/Z.
+    #[inline(always)]
+    pub(crate) fn to_affine(self, z_inverse: &Element<L>) -> Affine<L> {
+        // 2X/2Z and 2Y/2Z
+        let z_inverse = z_inverse.mul(&Element::splat(HALF));
+        let (u, v) = (&self.y_plus_x, &self.y_minus_x);
+        Affine { x: u.sub(v).mul(&z_inverse), y: u.add(v).mul(&z_inverse) }
+    }
+
+    /// Doubles a point.
+    #[inline(always)]
+    pub(crate) fn double(&mut self) {
+        self.to_projective().double_times(1, self);
     }
 
     /// `self` where the mask is set, `other` where it is clear.
     #[inline(always)]
     pub(crate) fn select(&self, mask: Mask, other: &Self) -> Self {
         Self {
-            x: self.x.select(mask, &other.x),
-            y: self.y.select(mask, &other.y),
+            y_plus_x: self.y_plus_x.select(mask, &other.y_plus_x),
+            y_minus_x: self.y_minus_x.select(mask, &other.y_minus_x),
             z: self.z.select(mask, &other.z),
             t: self.t.select(mask, &other.t),
         }
     }
 }
 
-impl<L: Lanes> AffinePoint<L> {
+impl<L: Lanes> Completed<L> {
     #[inline(always)]
-    pub(crate) fn to_point(self) -> Point<L> {
-        Point { x: self.x, y: self.y, z: Element::one(), t: self.x.mul(&self.y) }
+    fn to_projective(&self) -> Projective<L> {
+        let z = self.f.mul(&self.g);
+        let y = self.g.mul_wide(&self.h);
+        let x = self.e.mul_wide(&self.f);
+        Projective { y: y.carry(), x: x.carry(), x_plus_y: x.add(&y).carry(), z }
+    }
+
+    #[inline(always)]
+    fn to_extended(&self) -> Extended<L> {
+        let x = self.e.mul_wide(&self.f);
+        let y = self.g.mul_lifted(&self.h);
+        Extended {
+            y_plus_x: y.add(&x).carry(),
+            y_minus_x: y.sub(&x).carry(),
+            z: self.f.mul(&self.g),
+            t: self.e.mul(&self.h),
+        }
+    }
+}
+
+impl<L: Lanes> Affine<L> {
+    #[inline(always)]
+    pub(crate) fn to_extended(self) -> Extended<L> {
+        Extended {
+            y_plus_x: self.y.add(&self.x),
+            y_minus_x: self.y.sub(&self.x),
+            z: Element::one(),
+            t: self.x.mul(&self.y),
+        }
     }
 
     #[inline(always)]
     pub(crate) fn negate_where(&self, mask: Mask) -> Self {
-        // Carried, because coordinates are added to each other before they are multiplied.
-        Self { x: self.x.negate_where(mask).widen().carry(), y: self.y }
+        Self { x: self.x.negate_where(mask), y: self.y }
     }
 
     #[inline(always)]
     pub(crate) fn to_addend(self) -> AffineAddend<L> {
+        let half = Element::splat(HALF);
         AffineAddend {
-            y_plus_x: self.y.add(&self.x).reduce(),
-            y_minus_x: self.y.sub(&self.x).reduce(),
-            xy2d: self.x.mul(&self.y).mul(&Element::splat(D2)).reduce(),
-        }
-    }
-}
-
-impl<L: Lanes> AffineAddend<L> {
-    #[inline(always)]
-    pub(crate) fn negate_where(&self, mask: Mask) -> Self {
-        Self {
-            y_plus_x: self.y_minus_x.select(mask, &self.y_plus_x),
-            y_minus_x: self.y_plus_x.select(mask, &self.y_minus_x),
-            xy2d: self.xy2d.negate_where(mask),
+            half_y_plus_x: self.y.add(&self.x).mul(&half).reduce(),
+            half_y_minus_x: self.y.sub(&self.x).mul(&half).reduce(),
+            xyd: self.x.mul(&self.y).mul(&Element::splat(D)).reduce(),
         }
     }
 }
 
 compiled_apart! {
-    fn double<L: Lanes>(point: &Point<L>, extended: Extended) -> Point<L> {
-        point.double_inlined(extended)
-    }
-
-    fn double_times<L: Lanes>(point: &Point<L>, count: usize) -> Point<L> {
+    fn double_times<L: Lanes>(point: &Projective<L>, count: usize, result: &mut Extended<L>) {
         let mut point = *point;
         for _ in 1..count {
-            point = point.double_inlined(Extended::WithoutT);
+            point = point.double().to_projective();
         }
-        point.double_inlined(Extended::WithT)
+        *result = point.double().to_extended();
     }
 
-    fn add_affine<L: Lanes>(point: &Point<L>, other: &AffineAddend<L>, extended: Extended) -> Point<L> {
-        point.add_affine_inlined(other, extended)
+    fn add_affine<L: Lanes>(point: &mut Extended<L>, other: &AffineAddend<L>) {
+        *point = point.plus_affine(other).to_extended();
     }
 
-    fn add<L: Lanes>(point: &Point<L>, other: &Addend<L>, extended: Extended) -> Point<L> {
-        point.add_inlined(other, extended)
+    fn add<L: Lanes>(point: &mut Extended<L>, other: &Addend<L>) {
+        *point = point.plus(other).to_extended();
     }
-}
 
-compiled_apart! {
+    fn add_to_double<L: Lanes>(point: &Extended<L>, other: &Addend<L>, sum: &mut Projective<L>) {
+        *sum = point.plus(other).to_projective();
+    }
+
     /// Decodes `N` groups of eight points, and says which encode one. Every encoding of a point is accepted (ZIP 215): y need not be below p,
     /// and x = 0 may come with either sign.
-    pub(crate) fn decode<L: Lanes, const N: usize>(encodings: &[[L; 4]; N]) -> ([AffinePoint<L>; N], [Mask; N]) {
+    pub(crate) fn decode<L: Lanes, const N: usize>(encodings: &[[L; 4]; N]) -> ([Affine<L>; N], [Mask; N]) {
         let one = Element::one();
         let mut y = [one; N];
         let mut numerator = [one; N];
@@ -239,46 +275,35 @@ compiled_apart! {
             denominator[i] = y2.mul(&Element::splat(D)).add(&one);
         }
         let (x, exists) = root_of_ratio(&numerator, &denominator);
-        let mut points = [AffinePoint { x: one, y: one }; N];
+        let mut points = [Affine { x: one, y: one }; N];
         for i in 0..N {
             let other_sign = x[i].is_odd() ^ encodings[i][3].top_bit();
-            points[i] = AffinePoint { x: x[i], y: y[i] }.negate_where(other_sign);
+            points[i] = Affine { x: x[i], y: y[i] }.negate_where(other_sign);
+            points[i].x = points[i].x.widen().carry();
         }
         (points, exists)
     }
-}
 
-compiled_apart! {
-    /// Encodes `G` groups of eight points, `G` at least 1, with one inversion for all of them (Montgomery's trick, lane by lane).
-    pub(crate) fn encode<L: Lanes>(points: &[Point<L>], encodings: &mut [[L; 4]]) {
-        debug_assert!(!points.is_empty() && points.len() <= MAX_GROUPS && points.len() == encodings.len());
+    /// Encodes at most [`MAX_GROUPS`] groups of eight points, at least one, with one inversion for all of them (Montgomery's trick, lane by lane).
+    pub(crate) fn encode<L: Lanes>(points: &[Extended<L>], encodings: &mut [[L; 4]]) {
         let mut products = [points[0].z; MAX_GROUPS];
         for i in 1..points.len() {
             products[i] = products[i - 1].mul(&points[i].z);
         }
         let mut inverse = products[points.len() - 1].invert();
         for i in (0..points.len()).rev() {
-            let z_inverse = if i > 0 {
-                let z_inverse = inverse.mul(&products[i - 1]);
+            let mut z_inverse = inverse;
+            if i > 0 {
+                z_inverse = inverse.mul(&products[i - 1]);
                 inverse = inverse.mul(&points[i].z);
-                z_inverse
-            } else {
-                inverse
-            };
-            let x = points[i].x.mul(&z_inverse);
-            let y = points[i].y.mul(&z_inverse);
-            let mut words = y.to_words();
-            words[3] = words[3].or(sign_bit(&x));
-            encodings[i] = words;
+            }
+            let Affine { x, y } = points[i].to_affine(&z_inverse);
+            encodings[i] = y.to_words();
+            // The lowest bit of x, as the top bit of the encoding.
+            encodings[i][3] = encodings[i][3].or(x.reduce().0[0].shift_left::<63>());
         }
     }
 }
 
 /// How many groups of eight share an inversion at most.
 pub(crate) const MAX_GROUPS: usize = 8;
-
-/// The lowest bit of x, as the top bit of a word.
-#[inline(always)]
-fn sign_bit<L: Lanes>(x: &Element<L>) -> L {
-    x.reduce().0[0].shift_left::<63>()
-}

@@ -4,7 +4,7 @@
 //! copies that the compiler keeps in registers or spills are outside our reach.
 
 use super::lanes::{Lanes, compiled_apart};
-use super::point::{Extended, MAX_GROUPS, Point, encode};
+use super::point::{Extended, MAX_GROUPS, encode};
 use super::scalar::{Scalar, limbs_of_bytes};
 use super::sha512;
 use super::table::SecretComb;
@@ -26,7 +26,7 @@ compiled_apart! {
         let secret = Scalar::<L>::splat(*secret);
 
         let mut nonces = [secret; MAX_GROUPS];
-        let mut points = [Point::<L>::identity(); MAX_GROUPS];
+        let mut points = [Extended::<L>::identity(); MAX_GROUPS];
         for (i, messages) in groups.iter().enumerate() {
             nonces[i] = Scalar::from_wide_words(match digests(messages) {
                 Some(digests) => sha512::digest_words([L::from_byte_rows([prefix; 8]), L::from_byte_rows(digests)]),
@@ -70,12 +70,16 @@ compiled_apart! {
 
 /// A multiple of the base point, by secret scalars.
 #[inline(always)]
-fn multiply_base<L: Lanes>(base: &SecretComb, scalar: &Scalar<L>) -> Point<L> {
+fn multiply_base<L: Lanes>(base: &SecretComb, scalar: &Scalar<L>) -> Extended<L> {
     let digits = scalar.to_odd_digits();
-    let mut sum = Point::identity();
-    for window in 0..SecretComb::WINDOWS {
-        sum = sum.add_affine(&base.pick(window, digits.digit(window)), Extended::WithT);
+    let mut sum = Extended::identity();
+    let mut next = base.pick(0, digits.digit(0));
+    for window in 1..SecretComb::WINDOWS {
+        let addend = next;
+        next = base.pick(window, digits.digit(window));
+        sum.add_affine(&addend);
     }
+    sum.add_affine(&next);
     sum
 }
 

@@ -11,7 +11,7 @@
 
 use super::field::Element;
 use super::lanes::{Lanes, Mask};
-use super::point::{Addend, AffineAddend, AffinePoint, Extended, Point};
+use super::point::{Addend, Affine, AffineAddend, Extended, HALF};
 use super::scalar::OddDigits;
 
 /// Digits of a scalar in base 256.
@@ -19,13 +19,14 @@ const DIGITS: usize = 32;
 /// Magnitudes of a digit in base 256: 0 to 128.
 const MAGNITUDES: usize = 129;
 
-/// An affine addend: y + x, y - x, 2dxy, and their fifth limbs.
+/// An affine addend: (y + x)/2, (y - x)/2, dxy, and their fifth limbs.
 #[derive(Clone, Copy)]
 #[repr(C, align(128))]
 struct Row([[u64; 4]; 4]);
 
 /// The identity as an affine addend.
-const IDENTITY_ROW: Row = Row([[1, 0, 0, 0], [1, 0, 0, 0], [0; 4], [0; 4]]);
+const IDENTITY_ROW: Row =
+    Row([[HALF[0], HALF[1], HALF[2], HALF[3]], [HALF[0], HALF[1], HALF[2], HALF[3]], [0; 4], [HALF[4], HALF[4], 0, 0]]);
 
 /// Multiples of one point for scalars of 32 digits in base 256, added up in `PASSES` passes with eight doublings between two passes: column c holds 0 to 128
 /// times `2^(8 * PASSES * c)` times the point, and serves the digits from `PASSES * c` on, one in each pass.
@@ -40,22 +41,23 @@ impl<const PASSES: usize> Comb<PASSES> {
 
     /// Makes the table of a point, given in every lane.
     #[inline(always)]
-    pub(crate) fn new<L: Lanes>(point: &AffinePoint<L>) -> Self {
+    pub(crate) fn new<L: Lanes>(point: &Affine<L>) -> Self {
         const { assert!(DIGITS.is_multiple_of(PASSES)) };
         let mut rows = vec![IDENTITY_ROW; Self::COLUMNS * MAGNITUDES].into_boxed_slice();
-        let mut shifted = point.to_point();
+        let mut shifted = point.to_extended();
         for first_column in (0..Self::COLUMNS).step_by(8) {
             // One column in each lane.
             let columns = (Self::COLUMNS - first_column).min(8);
             let mut bases = shifted;
             for lane in 0..columns {
                 bases = shifted.select(1 << lane, &bases);
-                shifted = shifted.double_times(8 * PASSES);
+                shifted.to_projective().double_times(8 * PASSES, &mut shifted);
             }
             let addend = bases.to_addend();
             let mut multiples = vec![bases; MAGNITUDES - 1];
             for i in 1..multiples.len() {
-                multiples[i] = multiples[i - 1].add(&addend, Extended::WithT);
+                multiples[i] = multiples[i - 1];
+                multiples[i].add(&addend);
             }
             for (i, addend) in to_affine_addends(&multiples).iter().enumerate() {
                 let lanes = rows_of(addend);
@@ -84,7 +86,7 @@ pub(crate) fn pick_from_each<L: Lanes, const PASSES: usize>(
     let (magnitudes, negative) = (digit.0.to_array(), digit.1);
     let row = |lane: usize| &tables[lane].rows[column * MAGNITUDES + magnitudes[lane] as usize].0;
     let rows = [row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)];
-    // A negative multiple has y + x and y - x exchanged, and 2dxy negated.
+    // A negative multiple has y + x and y - x exchanged, and dxy negated.
     let y_plus_x = |lane: usize| &rows[lane][usize::from(negative >> lane & 1)];
     let y_minus_x = |lane: usize| &rows[lane][usize::from(!negative >> lane & 1)];
     let a = L::from_rows([
@@ -110,9 +112,9 @@ pub(crate) fn pick_from_each<L: Lanes, const PASSES: usize>(
     let c = L::from_rows(word(&rows, 2));
     let fifth = L::from_rows(word(&rows, 3));
     AffineAddend {
-        y_plus_x: Element([a[0], a[1], a[2], a[3], fifth[1].select(negative, fifth[0])]),
-        y_minus_x: Element([b[0], b[1], b[2], b[3], fifth[0].select(negative, fifth[1])]),
-        xy2d: Element([c[0], c[1], c[2], c[3], fifth[2]]).negate_where(negative),
+        half_y_plus_x: Element([a[0], a[1], a[2], a[3], fifth[1].select(negative, fifth[0])]),
+        half_y_minus_x: Element([b[0], b[1], b[2], b[3], fifth[0].select(negative, fifth[1])]),
+        xyd: Element([c[0], c[1], c[2], c[3], fifth[2]]).negate_where(negative),
     }
 }
 
@@ -123,21 +125,32 @@ pub(crate) struct SmallMultiples {
 
 impl SmallMultiples {
     #[inline(always)]
-    pub(crate) fn new<L: Lanes>(point: &Point<L>) -> Self {
+    pub(crate) fn new<L: Lanes>(point: &Extended<L>) -> Self {
         // The identity: 1, 1, 2, 0.
         let mut table = Self { rows: [[[[1, 0, 0, 0], [1, 0, 0, 0], [2, 0, 0, 0], [0; 4], [0; 4]]; 9]; 8] };
-        let addend = point.to_addend();
-        let p2 = point.double(Extended::WithT);
-        let p3 = p2.add(&addend, Extended::WithT);
-        let p4 = p2.double(Extended::WithT);
-        let p5 = p4.add(&addend, Extended::WithT);
-        let p6 = p3.double(Extended::WithT);
-        let p7 = p6.add(&addend, Extended::WithT);
-        let p8 = p4.double(Extended::WithT);
-        table.fill(1, &addend);
-        for (multiple, point) in [p2, p3, p4, p5, p6, p7, p8].iter().enumerate() {
-            table.fill(2 + multiple, &point.to_addend());
+        let one = point.to_addend();
+        table.fill(1, &one);
+        // By doubling and adding one: 2, 3, 6, 7; 4, 5; 8.
+        let mut double = *point;
+        double.double();
+        table.fill(2, &double.to_addend());
+        let mut multiple = double;
+        for (odd, even) in [(3, 6), (7, 0)] {
+            multiple.add(&one);
+            table.fill(odd, &multiple.to_addend());
+            if even != 0 {
+                multiple.double();
+                table.fill(even, &multiple.to_addend());
+            }
         }
+        multiple = double;
+        multiple.double();
+        table.fill(4, &multiple.to_addend());
+        double = multiple;
+        multiple.add(&one);
+        table.fill(5, &multiple.to_addend());
+        double.double();
+        table.fill(8, &double.to_addend());
         table
     }
 
@@ -202,7 +215,7 @@ pub(crate) struct SecretComb {
     windows: Box<[Window]>,
 }
 
-/// For each limb of y + x, y - x and 2dxy its value in the sixteen multiples.
+/// For each limb of (y + x)/2, (y - x)/2 and dxy its value in the sixteen multiples.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Window([[u64; 16]; 15]);
@@ -212,24 +225,27 @@ impl SecretComb {
 
     /// Makes the table of a point, given in every lane.
     #[inline(always)]
-    pub(crate) fn new<L: Lanes>(point: &AffinePoint<L>) -> Self {
+    pub(crate) fn new<L: Lanes>(point: &Affine<L>) -> Self {
         let mut windows = vec![Window([[0; 16]; 15]); Self::WINDOWS].into_boxed_slice();
-        let mut shifted = point.to_point();
+        let mut shifted = point.to_extended();
         for first_window in (0..Self::WINDOWS).step_by(8) {
             // One window in each lane.
             let lanes = (Self::WINDOWS - first_window).min(8);
             let mut bases = shifted;
             for lane in 0..lanes {
                 bases = shifted.select(1 << lane, &bases);
-                shifted = shifted.double_times(5);
+                shifted.to_projective().double_times(5, &mut shifted);
             }
-            let twice = bases.double(Extended::WithT).to_addend();
+            let mut twice = bases;
+            twice.double();
+            let twice = twice.to_addend();
             let mut multiples = vec![bases; 16];
             for i in 1..16 {
-                multiples[i] = multiples[i - 1].add(&twice, Extended::WithT);
+                multiples[i] = multiples[i - 1];
+                multiples[i].add(&twice);
             }
             for (i, addend) in to_affine_addends(&multiples).iter().enumerate() {
-                let elements = [addend.y_plus_x.0, addend.y_minus_x.0, addend.xy2d.0];
+                let elements = [addend.half_y_plus_x.0, addend.half_y_minus_x.0, addend.xyd.0];
                 for (limb, lanes_of_limb) in elements.as_flattened().iter().enumerate() {
                     let values = lanes_of_limb.to_array();
                     for lane in 0..lanes {
@@ -250,18 +266,20 @@ impl SecretComb {
         for i in 0..15 {
             limbs[i] = index.pick_from_16(&table[i]);
         }
+        let y_plus_x = Element([limbs[0], limbs[1], limbs[2], limbs[3], limbs[4]]);
+        let y_minus_x = Element([limbs[5], limbs[6], limbs[7], limbs[8], limbs[9]]);
+        let xyd = Element([limbs[10], limbs[11], limbs[12], limbs[13], limbs[14]]);
         AffineAddend {
-            y_plus_x: Element([limbs[0], limbs[1], limbs[2], limbs[3], limbs[4]]),
-            y_minus_x: Element([limbs[5], limbs[6], limbs[7], limbs[8], limbs[9]]),
-            xy2d: Element([limbs[10], limbs[11], limbs[12], limbs[13], limbs[14]]),
+            half_y_plus_x: y_minus_x.select(negative, &y_plus_x),
+            half_y_minus_x: y_plus_x.select(negative, &y_minus_x),
+            xyd: xyd.negate_where(negative),
         }
-        .negate_where(negative)
     }
 }
 
 /// Makes points affine with one inversion for them all, lane by lane.
 #[inline(always)]
-fn to_affine_addends<L: Lanes>(points: &[Point<L>]) -> Vec<AffineAddend<L>> {
+fn to_affine_addends<L: Lanes>(points: &[Extended<L>]) -> Vec<AffineAddend<L>> {
     let mut products = vec![points[0].z];
     for point in &points[1..] {
         products.push(products[products.len() - 1].mul(&point.z));
@@ -274,7 +292,7 @@ fn to_affine_addends<L: Lanes>(points: &[Point<L>]) -> Vec<AffineAddend<L>> {
             z_inverse = inverse.mul(&products[i - 1]);
             inverse = inverse.mul(&points[i].z);
         }
-        addends.push(AffinePoint { x: points[i].x.mul(&z_inverse), y: points[i].y.mul(&z_inverse) }.to_addend());
+        addends.push(points[i].to_affine(&z_inverse).to_addend());
     }
     addends.reverse();
     addends
@@ -283,7 +301,7 @@ fn to_affine_addends<L: Lanes>(points: &[Point<L>]) -> Vec<AffineAddend<L>> {
 /// The rows of an addend, one for each lane.
 #[inline(always)]
 fn rows_of<L: Lanes>(addend: &AffineAddend<L>) -> [Row; 8] {
-    let parts = [addend.y_plus_x.0, addend.y_minus_x.0, addend.xy2d.0];
+    let parts = [addend.half_y_plus_x.0, addend.half_y_minus_x.0, addend.xyd.0];
     let mut rows = [IDENTITY_ROW; 8];
     for part in 0..3 {
         let [a, b, c, d, _] = parts[part];

@@ -4,7 +4,7 @@
 
 use super::halve::halve;
 use super::lanes::{ALL, Lanes, Mask, compiled_apart};
-use super::point::{Extended, MAX_GROUPS, Point, decode, encode};
+use super::point::{Extended, MAX_GROUPS, decode, encode};
 use super::scalar::{Scalar, SignedBytes, SignedNibbles};
 use super::sha512;
 use super::table::{Comb, SmallMultiples, pick_from_each};
@@ -79,24 +79,30 @@ compiled_apart! {
         let e = opened.s.mul_short(&half.t).to_signed_bytes();
         let ([key, r], [key_exists, r_exists]) = decode(&[opened.encoded_key, opened.encoded_r]);
         // Times the sign of t, t s B - a A - t R has |t| in place of t, and the sign goes to A.
-        let keys = SmallMultiples::new(&key.negate_where(!half.t_is_negative).to_point());
-        let rs = SmallMultiples::new(&r.negate_where(ALL).to_point());
+        let keys = SmallMultiples::new(&key.negate_where(!half.t_is_negative).to_extended());
+        let rs = SmallMultiples::new(&r.negate_where(ALL).to_extended());
         let (a, t) = (SignedNibbles::new(half.a), SignedNibbles::new(half.t));
 
-        let mut sum = Point::identity();
+        let mut sum = Extended::identity();
+        let mut to_double = sum.to_projective();
         for index in (0..SignedNibbles::<L>::COUNT).rev() {
-            if index + 1 < SignedNibbles::<L>::COUNT {
-                sum = sum.double_times(4);
-            }
+            // Picked before they are needed, so that reading the tables overlaps with the doublings.
+            let key_addend = keys.pick(a.digit(index));
+            let r_addend = rs.pick(t.digit(index));
             if index % 2 == 0 {
-                sum = sum.add_affine(&base.pick(0, e.digit(index / 2)), Extended::WithT);
-                sum = sum.add_affine(&base.pick(1, e.digit(VERIFY_PASSES + index / 2)), Extended::WithT);
+                let low = base.pick(0, e.digit(index / 2));
+                let high = base.pick(1, e.digit(VERIFY_PASSES + index / 2));
+                to_double.double_times(4, &mut sum);
+                sum.add_affine(&low);
+                sum.add_affine(&high);
+            } else if index + 1 < SignedNibbles::<L>::COUNT {
+                to_double.double_times(4, &mut sum);
             }
-            sum = sum.add(&keys.pick(a.digit(index)), Extended::WithT);
-            sum = sum.add(&rs.pick(t.digit(index)), Extended::WithoutT);
+            sum.add(&key_addend);
+            sum.add_to_double(&r_addend, &mut to_double);
         }
         let could_be_valid = opened.s_is_canonical & key_exists & r_exists;
-        Verdicts { valid: sum.is_of_small_order() & could_be_valid & half.found, undecided: could_be_valid & !half.found }
+        Verdicts { valid: to_double.is_of_small_order() & could_be_valid & half.found, undecided: could_be_valid & !half.found }
     }
 }
 
@@ -110,7 +116,7 @@ compiled_apart! {
         tables: &[[&Comb<KNOWN_KEY_PASSES>; 8]],
         valid: &mut [Mask],
     ) {
-        let mut expected = [Point::<L>::identity(); MAX_GROUPS];
+        let mut expected = [Extended::<L>::identity(); MAX_GROUPS];
         let mut claimed = [[L::splat(0); 4]; MAX_GROUPS];
         let mut canonical = [0; MAX_GROUPS];
         for (i, group) in groups.iter().enumerate() {
@@ -138,16 +144,23 @@ fn multiply_known<L: Lanes>(
     s: &SignedBytes<L>,
     tables: [&Comb<KNOWN_KEY_PASSES>; 8],
     k: &SignedBytes<L>,
-) -> Point<L> {
-    let mut sum = Point::identity();
+) -> Extended<L> {
+    let columns = Comb::<KNOWN_KEY_PASSES>::COLUMNS;
+    let mut sum = Extended::identity();
     for pass in (0..KNOWN_KEY_PASSES).rev() {
         if pass + 1 < KNOWN_KEY_PASSES {
-            sum = sum.double_times(8);
+            sum.to_projective().double_times(8, &mut sum);
         }
-        for column in 0..Comb::<KNOWN_KEY_PASSES>::COLUMNS {
-            let digit = column * KNOWN_KEY_PASSES + pass;
-            sum = sum.add_affine(&base.pick(column, s.digit(digit)), Extended::WithT);
-            sum = sum.add_affine(&pick_from_each(tables, column, k.digit(digit)), Extended::WithT);
+        // The next addends are picked before they are needed, so that reading the tables overlaps with the additions.
+        let mut next_of_base = base.pick(0, s.digit(pass));
+        for column in 0..columns {
+            let of_base = next_of_base;
+            let of_key = pick_from_each(tables, column, k.digit(column * KNOWN_KEY_PASSES + pass));
+            sum.add_affine(&of_base);
+            if column + 1 < columns {
+                next_of_base = base.pick(column + 1, s.digit((column + 1) * KNOWN_KEY_PASSES + pass));
+            }
+            sum.add_affine(&of_key);
         }
     }
     sum
@@ -155,9 +168,10 @@ fn multiply_known<L: Lanes>(
 
 compiled_apart! {
     /// The cofactored equation itself: whether the difference between a point and an encoded one is of small order.
-    fn differ_by_small_order<L: Lanes>(point: &Point<L>, encoded: [L; 4]) -> Mask {
+    fn differ_by_small_order<L: Lanes>(point: &Extended<L>, encoded: [L; 4]) -> Mask {
         let ([decoded], [exists]) = decode(&[encoded]);
-        let negative = decoded.negate_where(ALL).to_point().to_addend();
-        point.add(&negative, Extended::WithoutT).is_of_small_order() & exists
+        let mut difference = decoded.negate_where(ALL).to_extended();
+        difference.add(&point.to_addend());
+        difference.to_projective().is_of_small_order() & exists
     }
 }
