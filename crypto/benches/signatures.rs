@@ -1,9 +1,11 @@
 //! Microseconds per signature, beside the libraries that a reader would otherwise reach for, in one run.
 //!
-//! Throughput is counted in signatures, so criterion's `elem/s` is signatures a second on one core. Messages are 32-byte digests.
+//! Time is that of the thread on its core and not that of the clock on the wall, so that other work on the machine does not count. Throughput is counted in
+//! signatures, so criterion's `elem/s` is signatures a second on one core. Messages are 32-byte digests.
 //! Clients' checks have a key each; known keys are those of a committee, mixed as a burst of certificates mixes them.
 #![allow(missing_docs)] // criterion's macros make public items
 
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use meshpay_crypto::{Check, KnownCheck, KnownKey, Message, Signature, SigningKey, portable};
 use rand_chacha::rand_core::SeedableRng;
@@ -11,6 +13,45 @@ use std::hint::black_box;
 use std::time::Duration;
 
 const SIZES: [usize; 4] = [1, 8, 64, 256];
+
+/// The time that the thread has run on a core.
+struct ThreadTime;
+
+impl ThreadTime {
+    fn now() -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+    }
+}
+
+impl Measurement for ThreadTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        Self::now()
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        Self::now() - start
+    }
+
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        *a + *b
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        value.as_nanos() as f64
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
 
 /// A deterministic 32 bytes.
 fn digest(tag: u8, index: usize) -> Message {
@@ -36,7 +77,7 @@ fn signed(count: usize, signers: usize) -> Vec<Signed> {
         .collect()
 }
 
-fn verify_many(c: &mut Criterion) {
+fn verify_many(c: &mut Criterion<ThreadTime>) {
     let signed = signed(256, 256);
     let checks: Vec<Check<'_>> =
         signed.iter().map(|s| Check { key: &s.key, message: &s.message, signature: &s.signature }).collect();
@@ -83,7 +124,7 @@ fn verify_many(c: &mut Criterion) {
     group.finish();
 }
 
-fn verify_many_known_keys(c: &mut Criterion) {
+fn verify_many_known_keys(c: &mut Criterion<ThreadTime>) {
     let mut group = c.benchmark_group("verify_many_known_keys");
     for committee in [1, 3, 19] {
         let signed = signed(256, committee);
@@ -109,7 +150,7 @@ fn verify_many_known_keys(c: &mut Criterion) {
     group.finish();
 }
 
-fn sign_many(c: &mut Criterion) {
+fn sign_many(c: &mut Criterion<ThreadTime>) {
     let key = SigningKey::from_seed(&digest(1, 0));
     let messages: Vec<Message> = (0..256).map(|i| digest(2, i)).collect();
     let mut group = c.benchmark_group("sign_many");
@@ -129,7 +170,7 @@ fn sign_many(c: &mut Criterion) {
     group.finish();
 }
 
-fn digest_many(c: &mut Criterion) {
+fn digest_many(c: &mut Criterion<ThreadTime>) {
     let mut group = c.benchmark_group("digest_many");
     for length in [100, 220, 500] {
         let inputs = vec![vec![7; length]; 64];
@@ -146,14 +187,14 @@ fn digest_many(c: &mut Criterion) {
     group.finish();
 }
 
-fn known_key(c: &mut Criterion) {
+fn known_key(c: &mut Criterion<ThreadTime>) {
     let key = SigningKey::from_seed(&digest(1, 0)).public_key();
     c.bench_function("KnownKey::new", |b| b.iter(|| KnownKey::new(black_box(&key)).expect("an honest key")));
 }
 
 criterion_group! {
     name = signatures;
-    config = Criterion::default().warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
+    config = Criterion::default().with_measurement(ThreadTime).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
     targets = verify_many, verify_many_known_keys, sign_many, digest_many, known_key
 }
 criterion_main!(signatures);

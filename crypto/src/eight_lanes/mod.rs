@@ -36,7 +36,7 @@ use point::{MAX_GROUPS, decode};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use table::{Comb, SecretComb};
-use verify::Group;
+use verify::{Group, Verdicts};
 
 /// Passes through the table of the base point when a signature by any key is decided: as many as 128 doublings allow.
 const VERIFY_PASSES: usize = 16;
@@ -104,13 +104,7 @@ impl<L: Lanes> EightLanes<L> {
                 messages: std::array::from_fn(|lane| check(lane).message),
                 signatures: std::array::from_fn(|lane| check(lane).signature),
             };
-            let verdicts = verify::decide::<L>(&self.base.verify, &group);
-            for (lane, valid) in valid.iter_mut().enumerate() {
-                *valid = verdicts.valid >> lane & 1 == 1;
-                if verdicts.undecided >> lane & 1 == 1 {
-                    portable::verify_many(&checks[lane..=lane], std::slice::from_mut(valid));
-                }
-            }
+            answer(checks, &verify::decide::<L>(&self.base.verify, &group), valid);
         }
     }
 
@@ -145,6 +139,7 @@ impl<L: Lanes> EightLanes<L> {
             sign::sign::<L>(&self.base.sign, key, &groups[..used], &mut signed[..used]);
             signatures.copy_from_slice(&signed.as_flattened()[..signatures.len()]);
         }
+        sign::wipe_stack();
     }
 
     /// See [`crate::digest_many`].
@@ -152,6 +147,16 @@ impl<L: Lanes> EightLanes<L> {
         for (inputs, digests) in inputs.chunks(8).zip(digests.chunks_mut(8)) {
             let group = std::array::from_fn(|lane| [*inputs.get(lane).unwrap_or(&inputs[0]), &[], &[]]);
             digests.copy_from_slice(&digest::<L>(&group)[..digests.len()]);
+        }
+    }
+}
+
+/// Writes out the verdicts of a group; the portable path decides what the lanes could not.
+fn answer(checks: &[Check<'_>], verdicts: &Verdicts, valid: &mut [bool]) {
+    for (lane, valid) in valid.iter_mut().enumerate() {
+        *valid = verdicts.valid >> lane & 1 == 1;
+        if verdicts.undecided >> lane & 1 == 1 {
+            portable::verify_many(&checks[lane..=lane], std::slice::from_mut(valid));
         }
     }
 }
@@ -185,6 +190,7 @@ compiled_apart! {
 mod tests {
     //! What the tests of the kernels share.
 
+    use super::*;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -205,6 +211,25 @@ mod tests {
         )*};
     }
     pub(crate) use check_all_lanes;
+
+    /// Scalars that cannot be halved are too rare to meet, so this pretends to have met some.
+    #[test]
+    fn undecided_lanes_are_decided_by_the_portable_path() {
+        let key = SigningKey::from_seed(&[1; 32]);
+        let signature = key.sign(b"a message");
+        let checks: Vec<(PublicKey, Signature)> = (0..8)
+            .map(|lane| {
+                let mut signature = signature;
+                signature[0] ^= u8::from(lane % 2 == 1);
+                (key.public_key(), signature)
+            })
+            .collect();
+        let checks: Vec<Check<'_>> =
+            checks.iter().map(|(key, signature)| Check { key, message: b"a message", signature }).collect();
+        let mut valid = [false; 8];
+        answer(&checks, &Verdicts { valid: 0b1010_0000, undecided: 0b0000_1111 }, &mut valid);
+        assert_eq!(valid, [true, false, true, false, false, true, false, true]);
+    }
 
     pub(crate) fn seeded(seed: u64) -> ChaCha8Rng {
         ChaCha8Rng::seed_from_u64(seed)

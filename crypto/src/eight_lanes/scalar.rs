@@ -89,17 +89,6 @@ impl<L: Lanes> Scalar<L> {
         Self::from_wide_limbs(ripple(columns))
     }
 
-    /// Overwrites the value so that the compiler cannot leave it out.
-    #[inline(always)]
-    pub(crate) fn erase(&mut self) {
-        // The limbs are plain words to the machine; a volatile write of each is not optimised away.
-        for limb in &mut self.0 {
-            // SAFETY: `limb` is a valid, aligned reference to a plain value.
-            unsafe { std::ptr::write_volatile(limb, L::splat(0)) };
-        }
-        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
-    }
-
     /// `self` times an integer of three limbs, modulo l.
     #[inline(always)]
     pub(crate) fn mul_short(&self, short: &[L; 3]) -> Self {

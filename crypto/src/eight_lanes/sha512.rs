@@ -72,7 +72,6 @@ compiled_apart! {
                 }
             }
         }
-        zeroize::Zeroize::zeroize(&mut buffers);
         finish(state)
     }
 }

@@ -1,7 +1,7 @@
 //! Signing many messages with one key, eight at a time (RFC 8032, section 5.1.6).
 //!
-//! No branch and no address depends on the key or on a nonce; only the number and the lengths of the messages show. Nonces are erased before the call returns;
-//! copies that the compiler keeps in registers or spills are outside our reach.
+//! No branch and no address depends on the key or on a nonce; only the number and the lengths of the messages show. Vectors with secrets are spilled to the
+//! stack wherever the compiler likes, so the caller wipes the stack as a whole ([`wipe_stack`]).
 
 use super::lanes::{Lanes, compiled_apart};
 use super::point::{Extended, MAX_GROUPS, encode};
@@ -10,7 +10,6 @@ use super::sha512;
 use super::table::SecretComb;
 use super::verify::digests;
 use crate::{Signature, SigningKey};
-use zeroize::Zeroizing;
 
 compiled_apart! {
     /// Signs up to [`MAX_GROUPS`] groups of eight messages; they share one inversion.
@@ -22,8 +21,7 @@ compiled_apart! {
     ) {
         let public = key.public.as_bytes();
         let prefix = &key.secret.hash_prefix;
-        let secret = Zeroizing::new(limbs_of_bytes(key.secret.scalar.as_bytes()));
-        let secret = Scalar::<L>::splat(*secret);
+        let secret = Scalar::<L>::splat(limbs_of_bytes(key.secret.scalar.as_bytes()));
 
         let mut nonces = [secret; MAX_GROUPS];
         let mut points = [Extended::<L>::identity(); MAX_GROUPS];
@@ -62,10 +60,17 @@ compiled_apart! {
                 signatures[i][lane][32..].copy_from_slice(&s[lane]);
             }
         }
-        for nonce in &mut nonces {
-            nonce.erase();
-        }
     }
+}
+
+/// Overwrites the stack that [`sign`] and what it calls have just used: the secret scalar, the prefix and the nonces lie there. Call it from where `sign` was
+/// called. Registers keep what they last held until other work overwrites them.
+#[inline(never)]
+pub(crate) fn wipe_stack() {
+    /// More than the deepest frames take: about 19 KiB for `sign` and 4 KiB below it.
+    const BYTES: usize = 32 * 1024;
+    let zeros = [0_u8; BYTES];
+    std::hint::black_box(&zeros);
 }
 
 /// A multiple of the base point, by secret scalars.
