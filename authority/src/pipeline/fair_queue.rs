@@ -5,9 +5,9 @@
 //! messages as its weight. Verified messages raise the weight, bad signatures halve it; it never reaches zero, so nobody is blocked
 //! outright, and it belongs to the source, never to the account that is named.
 //!
-//! Bounds: [`FairQueue::new`] sets how many messages there can be in all; a source's queue holds at most [`SOURCE_MAX`], and never more
-//! than there are buffers left free. So however many sources flood, some buffers stay free for one that did not send yet: k sources that
-//! send all they can leave a (k+1)th of the buffers (dynamic thresholds; Choudhury and Hahne, 1998).
+//! Bounds: [`FairQueue::new`] sets how many messages there can be in all; a source's queue holds at most [`SOURCE_MAX`], and takes no more
+//! once it is as long as there are buffers left free (dynamic thresholds; Choudhury and Hahne, 1998). So k sources that flood together leave
+//! about a (k+1)th of the buffers to one that did not send yet; only many that come one after another can fill them to the last.
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
@@ -234,7 +234,6 @@ mod tests {
             waiting += fill(&mut queue, n);
         }
         assert_eq!(queue.waiting(), waiting);
-        assert!(waiting < 3000, "however many flood, a buffer stays free for a source that did not send yet");
         let taken = take(&mut queue, 5000);
         assert_eq!((taken.len(), queue.waiting()), (waiting, 0));
         for at in taken {
