@@ -30,7 +30,7 @@ pub struct RequestId {
     pub place: u8,
     /// What is asked.
     pub step: Step,
-    /// How often it was asked before, at most [`ATTEMPTS_MAX`].
+    /// How often it was asked before, at most `ATTEMPTS_MAX`.
     pub attempt: u8,
     /// Number of the batch.
     pub batch: u16,
