@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -75,15 +76,64 @@ fn line_of(command: &Command) -> String {
         .join(" ")
 }
 
-/// As [`run`], for the last command of a task: on success nothing is printed after it.
+/// What a test runner has counted, summed over all of its test programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tests that passed.
+    pub passed: u64,
+    /// Tests that failed.
+    pub failed: u64,
+    /// Tests that were not run.
+    pub ignored: u64,
+}
+
+impl Counts {
+    /// Adds the counts of one line, if it is the closing line of a test program.
+    pub fn note(&mut self, line: &str) {
+        let Some(rest) = line.strip_prefix("test result: ") else { return };
+        let Some((_, counts)) = rest.split_once(". ") else { return };
+        for part in counts.split(';') {
+            match part.trim().split_once(' ') {
+                Some((number, "passed")) => self.passed += number.parse().unwrap_or(0),
+                Some((number, "failed")) => self.failed += number.parse().unwrap_or(0),
+                Some((number, "ignored")) => self.ignored += number.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Runs a test runner, with its output on ours as it comes, and counts its tests.
 ///
 /// # Errors
-/// As [`run`].
-pub fn run_last(title: &str, command: &mut Command) -> Result<()> {
+/// If it cannot be started. Whether it succeeded is in the second part of the answer.
+pub fn run_tests(title: &str, command: &mut Command) -> Result<(Counts, bool)> {
     eprintln!("== {title}");
-    let status = command.status().with_context(|| format!("cannot start `{}`", line_of(command)))?;
-    if !status.success() {
-        bail!("{title}: `{}` failed with {status}", line_of(command));
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{}`", line_of(command)))?;
+    let mut counts = Counts::default();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line.context("reading what the tests print")?;
+            counts.note(&line);
+            println!("{line}");
+        }
     }
-    Ok(())
+    let status = child.wait().with_context(|| format!("waiting for `{}`", line_of(command)))?;
+    Ok((counts, status.success()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_summed_and_others_are_not() {
+        let mut counts = Counts::default();
+        counts.note("test result: ok. 18 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.11s");
+        counts
+            .note("test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s");
+        counts.note("test a_failed_audit_fails ... ok");
+        assert_eq!(counts, Counts { passed: 21, failed: 1, ignored: 2 });
+    }
 }
