@@ -38,7 +38,7 @@ pub fn page(state: &ControlState) -> String {
     }
     head(&mut out, "meshpay_malformed_total", "counter", "Messages that are none, by reason; they get no answer.");
     head(&mut out, "meshpay_refusals_total", "counter", "Refusals, by code.");
-    head(&mut out, "meshpay_stage_seconds", "histogram", "Time of a burst in each stage.");
+    head(&mut out, "meshpay_stage_microseconds", "histogram", "Time of a burst in each stage, in microseconds.");
     for (worker, counters) in state.workers.iter().enumerate() {
         for reason in Malformed::ALL {
             let value = counters.malformed[reason as usize].get();
@@ -93,10 +93,10 @@ fn write_histogram(out: &mut String, labels: &str, histogram: &Histogram) {
     let mut sum = 0;
     for (bound, count) in BUCKETS_US.iter().zip(counts) {
         sum += count;
-        let _ = writeln!(out, "meshpay_stage_seconds_bucket{{{labels},le=\"{}\"}} {sum}", *bound as f64 / 1e6);
+        let _ = writeln!(out, "meshpay_stage_microseconds_bucket{{{labels},le=\"{}\"}} {sum}", bound);
     }
     sum += counts[BUCKETS_US.len()];
-    let _ = writeln!(out, "meshpay_stage_seconds_bucket{{{labels},le=\"+Inf\"}} {sum}");
-    let _ = writeln!(out, "meshpay_stage_seconds_sum{{{labels}}} {}", histogram.sum_ns() as f64 / 1e9);
-    let _ = writeln!(out, "meshpay_stage_seconds_count{{{labels}}} {sum}");
+    let _ = writeln!(out, "meshpay_stage_microseconds_bucket{{{labels},le=\"+Inf\"}} {sum}");
+    let _ = writeln!(out, "meshpay_stage_microseconds_sum{{{labels}}} {}", histogram.sum_ns() as f64 / 1e3);
+    let _ = writeln!(out, "meshpay_stage_microseconds_count{{{labels}}} {sum}");
 }
