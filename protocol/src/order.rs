@@ -109,13 +109,17 @@ pub fn screen_order(
         let seen = u64::try_from(balance.max(0)).unwrap_or(u64::MAX);
         return Err(Refusal::new(RefusalCode::InsufficientBalance).sequence(next).amount(seen));
     }
-    if !accounts.exists(&body.recipient) {
-        if amount < rules.minimum_first_credit {
-            return Err(Refusal::new(RefusalCode::BelowFirstCredit).sequence(next).amount(rules.minimum_first_credit));
-        }
-        if !accounts.room_for_vote(&body.recipient) {
-            return Err(Refusal::new(RefusalCode::RetryLater).sequence(next).value(RETRY_LATER_MS));
-        }
+    let exists = accounts.exists(&body.recipient);
+    if !exists && amount < rules.minimum_first_credit {
+        return Err(Refusal::new(RefusalCode::BelowFirstCredit).sequence(next).amount(rules.minimum_first_credit));
+    }
+    // A further token takes a slot as a new account does. Only the owner of a recipient's shard can see which tokens it has.
+    let takes_slot = !exists
+        || (rules.tokens.len() > 1
+            && accounts.owns(&body.recipient)
+            && accounts.balance_slot(&body.recipient, token.id).is_none());
+    if takes_slot && !accounts.room_for_vote(&body.recipient) {
+        return Err(Refusal::new(RefusalCode::RetryLater).sequence(next).value(RETRY_LATER_MS));
     }
     Ok(OrderDecision::Lock)
 }

@@ -538,6 +538,10 @@ fn certificate_at_a_full_table() {
     let refusal = nearly_full.verify_transfer(&certificate.view().head.order, NOW_MS).expect_err("refused");
     assert_eq!(refusal.code, RefusalCode::RetryLater);
     assert!(refusal.value > 0, "it says how long to wait");
+    // Bob exists, but his first voucher takes a slot as a new account does; his euros take none.
+    let voucher = network.pay(ALICE, 0, BOB, VOUCHER, 1);
+    assert_eq!(code(nearly_full.verify_transfer(&voucher, NOW_MS)), RefusalCode::RetryLater);
+    assert!(nearly_full.verify_transfer(&network.pay(ALICE, 0, BOB, EURO, 100), NOW_MS).is_ok());
     let verified = nearly_full.verify_certificate(certificate.view()).expect("good").expect("new");
     assert!(matches!(nearly_full.apply_certificate(&verified), Ok(Applied::Now(_))));
     assert_eq!((nearly_full.accounts.inner.slots().len(), nearly_full.accounts.reserved), (4, 0));
