@@ -52,16 +52,37 @@ impl Directory {
     pub fn read_genesis(&self) -> Result<(Genesis, Vec<Allocation>)> {
         read_genesis(&self.genesis(), &self.allocations())
     }
+
+    /// Reads the genesis without its allocations, which may take long.
+    pub fn read_genesis_alone(&self) -> Result<Genesis> {
+        parse_genesis(&self.genesis())
+    }
+
+    /// Reads the allocations and checks that they are those of the genesis.
+    pub fn read_allocations(&self, genesis: &Genesis) -> Result<Vec<Allocation>> {
+        parse_allocations(genesis, &self.allocations())
+    }
 }
 
 /// Reads a genesis and its allocations and checks that they belong together.
 pub fn read_genesis(genesis_path: &Path, allocations_path: &Path) -> Result<(Genesis, Vec<Allocation>)> {
-    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    let genesis = Genesis::parse(&read(genesis_path)?).with_context(|| format!("in {}", genesis_path.display()))?;
-    let allocations = genesis::parse_allocations(&read(allocations_path)?)
-        .with_context(|| format!("in {}", allocations_path.display()))?;
-    genesis.check_allocations(&allocations).with_context(|| format!("in {}", allocations_path.display()))?;
+    let genesis = parse_genesis(genesis_path)?;
+    let allocations = parse_allocations(&genesis, allocations_path)?;
     Ok((genesis, allocations))
+}
+
+fn parse_genesis(path: &Path) -> Result<Genesis> {
+    Genesis::parse(&read(path)?).with_context(|| format!("in {}", path.display()))
+}
+
+fn parse_allocations(genesis: &Genesis, path: &Path) -> Result<Vec<Allocation>> {
+    let allocations = genesis::parse_allocations(&read(path)?).with_context(|| format!("in {}", path.display()))?;
+    genesis.check_allocations(&allocations).with_context(|| format!("in {}", path.display()))?;
+    Ok(allocations)
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Makes the entry of a new file in its directory durable.

@@ -45,36 +45,41 @@ impl KeyFile {
         );
         let damaged =
             || anyhow::anyhow!("the key file {} is damaged; restore it from your backup of the key", path.display());
+        Self::parse(&text).ok_or_else(damaged)
+    }
+
+    /// Reads the text of a key file. Nothing where it is damaged.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         if lines.next() != Some(FORMAT) {
-            return Err(damaged());
+            return None;
         }
         let (mut seed, mut journal) = (None, None);
         for line in lines {
-            let (name, value) = line.split_once(" = ").ok_or_else(damaged)?;
+            let (name, value) = line.split_once(" = ")?;
             let mut bytes = Zeroizing::new([0; 32]);
-            hex::decode_to_slice(value, &mut *bytes).map_err(|_| damaged())?;
+            hex::decode_to_slice(value, &mut *bytes).ok()?;
             match name {
                 "seed" => seed = Some(bytes),
                 "journal" => journal = Some(*bytes),
-                _ => return Err(damaged()),
+                _ => return None,
             }
         }
-        Ok(Self { seed: seed.ok_or_else(damaged)?, journal })
+        Some(Self { seed: seed?, journal })
+    }
+
+    /// The text of the file.
+    pub fn text(&self) -> Zeroizing<String> {
+        // Made in one piece: what grows leaves copies of the secret behind.
+        let seed = Zeroizing::new(hex::encode(*self.seed));
+        let journal =
+            self.journal.as_ref().map_or_else(String::new, |journal| format!("journal = {}\n", hex::encode(journal)));
+        Zeroizing::new([FORMAT, "\nseed = ", &seed, "\n", &journal].concat())
     }
 
     /// Writes the file, mode 0600, so that a crash leaves either the old one or the new one.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = Zeroizing::new(match &self.journal {
-            None => format!("{FORMAT}\nseed = {}\n", *Zeroizing::new(hex::encode(*self.seed))),
-            Some(journal) => {
-                format!(
-                    "{FORMAT}\nseed = {}\njournal = {}\n",
-                    *Zeroizing::new(hex::encode(*self.seed)),
-                    hex::encode(journal)
-                )
-            }
-        });
+        let text = self.text();
         let unfinished = path.with_extension("new");
         let write = || -> std::io::Result<()> {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;

@@ -10,20 +10,33 @@
 //! | `accounts` | the memory-mapped account table: an image of the truth |
 //! | `state` | from journal and checkpoints to accounts: recovery, checkpoints, audit |
 //! | `daemon` | the threads that drive all of it |
+//! | `filter` | the kernel's rules in userspace, for what no program of the kernel has judged |
+//! | `network` | the filter in the kernel, AF_XDP, sockets: the best of them that can be had |
+//! | `doctor` | what an interface can do, and what stands in the way |
+//! | `dump` | packets as people look at them: text and pcapng |
 //! | `control` | metrics, health and status over HTTP |
 //! | `commands` | what the operator types |
 
 pub mod accounts;
 pub mod commands;
-mod control;
+pub mod control;
 mod daemon;
 mod directory;
+pub mod doctor;
+pub mod dump;
 mod fault;
+pub mod filter;
 pub mod journal;
 mod journal_port;
 mod key;
+mod network;
 pub mod pipeline;
 mod settings;
 pub mod state;
 
 pub use journal_port::JournalPort;
+pub use key::KeyFile;
+pub use network::FilterProgram;
+pub use settings::{
+    AccountSettings, DurabilitySetting, FilterSettings, JournalSettings, LogFormat, RungChoice, RungName, Settings,
+};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use meshpay_net::Rung;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
@@ -26,6 +27,8 @@ pub struct Settings {
     pub accounts: AccountSettings,
     /// The journal.
     pub journal: JournalSettings,
+    /// The filter on the mesh interface, and by which means packets come and go.
+    pub filter: FilterSettings,
 }
 
 /// Form of the log on standard error.
@@ -62,6 +65,87 @@ pub struct JournalSettings {
     pub commit_spacing_us: u64,
 }
 
+/// Settings of the filter and of packet I/O.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FilterSettings {
+    /// The interface on which the filter runs, for example "mesh0"; empty for none: then packets come by sockets, unfiltered.
+    pub interface: String,
+    /// The best means of packet I/O to try, and everything below it: "auto" takes what is fastest on the interface at hand.
+    /// `meshpay-authority doctor` lists the rungs.
+    pub rung: RungChoice,
+    /// The start fails if this rung is not reached. "udp" never fails.
+    pub require: RungName,
+    /// VLANs on the interface whose packets are filtered like untagged ones; others pass untouched.
+    pub vlans: Vec<u16>,
+    /// Under load, also shed what others' programs receive by this interface (never ARP, neighbour discovery or what is forwarded).
+    pub shed_interface: bool,
+    /// User to become when started as root, after all rights were used; empty to stay.
+    pub user: String,
+}
+
+/// A rung of the ladder, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RungName(pub Rung);
+
+/// The best rung to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RungChoice {
+    /// What wins on the interface at hand.
+    Auto,
+    /// This one or a lower one.
+    AtMost(Rung),
+}
+
+impl std::str::FromStr for RungName {
+    type Err = meshpay_net::rung::UnknownRung;
+
+    fn from_str(name: &str) -> std::result::Result<Self, Self::Err> {
+        name.parse().map(Self)
+    }
+}
+
+impl std::str::FromStr for RungChoice {
+    type Err = meshpay_net::rung::UnknownRung;
+
+    fn from_str(name: &str) -> std::result::Result<Self, Self::Err> {
+        if name == "auto" { Ok(Self::Auto) } else { name.parse().map(Self::AtMost) }
+    }
+}
+
+impl std::fmt::Display for RungName {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl std::fmt::Display for RungChoice {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::AtMost(rung) => rung.fmt(formatter),
+        }
+    }
+}
+
+/// Both are text in the settings file.
+macro_rules! serde_by_name {
+    ($($name:ident),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+serde_by_name!(RungName, RungChoice);
+
 /// What 'durable' survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -83,6 +167,7 @@ impl Default for Settings {
             log: LogFormat::Text,
             accounts: AccountSettings::default(),
             journal: JournalSettings::default(),
+            filter: FilterSettings::default(),
         }
     }
 }
@@ -90,6 +175,19 @@ impl Default for Settings {
 impl Default for AccountSettings {
     fn default() -> Self {
         Self { capacity: 1_000_000 }
+    }
+}
+
+impl Default for FilterSettings {
+    fn default() -> Self {
+        Self {
+            interface: String::new(),
+            rung: RungChoice::Auto,
+            require: RungName(Rung::Udp),
+            vlans: Vec::new(),
+            shed_interface: false,
+            user: String::new(),
+        }
     }
 }
 
@@ -115,15 +213,22 @@ impl Settings {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the settings file {}", path.display()))?;
-        let settings: Self = toml::from_str(&text).map_err(|error| {
+        Self::parse(&text).with_context(|| format!("in {}", path.display()))
+    }
+
+    /// Reads the text of a settings file.
+    ///
+    /// # Errors
+    /// Where it is no TOML of this form, with the line, or where a bound is broken.
+    pub fn parse(text: &str) -> Result<Self> {
+        let settings: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
             anyhow::anyhow!(
-                "{}, line {line}: {}. `meshpay-authority config --print` shows every setting with its default.",
-                path.display(),
+                "line {line}: {}. `meshpay-authority config --print` shows every setting with its default.",
                 error.message()
             )
         })?;
-        settings.check().with_context(|| format!("in {}", path.display()))?;
+        settings.check()?;
         Ok(settings)
     }
 
@@ -145,6 +250,17 @@ impl Settings {
         }
         if self.journal.checkpoint_mib == 0 {
             bail!("journal.checkpoint_mib is 0, must be at least 1");
+        }
+        if self.filter.require.0 > Rung::Udp && self.filter.interface.is_empty() {
+            bail!("filter.require is \"{}\" but filter.interface names no interface for it", self.filter.require);
+        }
+        if let RungChoice::AtMost(best) = self.filter.rung
+            && best < self.filter.require.0
+        {
+            bail!("filter.require is \"{}\", which is above filter.rung, \"{best}\"", self.filter.require);
+        }
+        if let Some(vlan) = self.filter.vlans.iter().find(|vlan| !(1..=4094).contains(*vlan)) {
+            bail!("filter.vlans names VLAN {vlan}, must be 1 to 4094");
         }
         if self.accounts.capacity > 1 << 32 {
             bail!("accounts.capacity is {}, must be at most {}", self.accounts.capacity, 1u64 << 32);

@@ -10,7 +10,9 @@
 //! parts. All of them come in units of 10 ms: measure for seconds. Sources: proc_stat(5), proc_pid_schedstat(5).
 
 use anyhow::{Context as _, Result, anyhow};
+use rustix::time::{ClockId, clock_gettime};
 use std::fs;
+use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 /// A core's account at one moment.
@@ -114,6 +116,37 @@ pub struct ThreadCpu {
     pub cpu_us: u64,
 }
 
+/// Time that all threads of this process have run on cores.
+pub fn process_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+}
+
+/// Seconds that all threads of a process have run on cores, those that have ended included, in steps of a hundredth (proc_pid_stat(5)).
+///
+/// # Errors
+/// If there is no such process.
+pub fn process_seconds(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // The name may hold anything, so columns are counted behind it: user and system are the twelfth and thirteenth.
+    let columns = stat.rsplit_once(')').map_or("", |(_, columns)| columns);
+    let ticks =
+        columns.split_ascii_whitespace().skip(11).take(2).map(|column| column.parse::<u64>().unwrap_or(0)).sum::<u64>();
+    // SAFETY: sysconf only looks up a number.
+    let ticks_per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100).max(1);
+    Ok(ticks as f64 / ticks_per_second as f64)
+}
+
+/// Time in which this thread could have run, but something else had its core (proc_pid_schedstat(5)); zero where the kernel keeps no such account.
+/// Allocates nothing.
+pub fn time_displaced() -> Duration {
+    let mut text = [0; 96];
+    let read = fs::File::open("/proc/thread-self/schedstat").and_then(|mut file| file.read(&mut text)).unwrap_or(0);
+    let second = std::str::from_utf8(&text[..read]).ok().and_then(|text| text.split_ascii_whitespace().nth(1));
+    Duration::from_nanos(second.and_then(|number| number.parse().ok()).unwrap_or(0))
+}
+
 /// The threads of process `pid`.
 ///
 /// # Errors
@@ -170,6 +203,12 @@ fn read_thread(pid: u32, tid: u32) -> Result<ThreadCpu> {
     let schedstat = fs::read_to_string(format!("{folder}/schedstat"))?;
     let ran_ns: u64 = schedstat.split_ascii_whitespace().next().context("empty schedstat")?.parse()?;
     Ok(ThreadCpu { pid, tid, name, core, cpu_us: ran_ns / 1_000 })
+}
+
+/// Nanoseconds that the calling thread has run.
+pub fn current_thread_ns() -> u64 {
+    let ran = clock_gettime(ClockId::ThreadCPUTime);
+    ran.tv_sec.unsigned_abs() * 1_000_000_000 + ran.tv_nsec.unsigned_abs()
 }
 
 /// Ties the calling thread to `core`.

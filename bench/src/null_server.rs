@@ -13,18 +13,24 @@ use meshpay_wire::{
     DATAGRAM_MAX, Digest, Executed, ExecutionStatus, Message, Vote, confirmation_response, messages, transfer_response,
 };
 
+use crate::generator::{GeneratorPort, Rings};
+
 /// Answers on a port until `stop` is set.
 ///
 /// # Errors
 /// Where the port fails for good.
-pub fn serve(port: &mut UdpPort, stop: &AtomicBool) -> io::Result<()> {
+pub fn serve(port: &mut GeneratorPort, stop: &AtomicBool) -> io::Result<()> {
     let mut buffer = [0; DATAGRAM_MAX];
     while !stop.load(Ordering::Relaxed) {
         let count = port.receive()?;
         for index in 0..count {
             let (bytes, peer) = port.packet(index);
-            let Some(Ok(message)) = messages(bytes).next() else { continue };
-            if let Some(length) = answer(&message, &mut buffer) {
+            let mut length = 0;
+            // No answer is longer than its request, so those to a bundle fit where it did.
+            for message in messages(bytes).map_while(Result::ok) {
+                length += answer(&message, &mut buffer[length..]).unwrap_or(0);
+            }
+            if length > 0 {
                 port.queue(&peer, &[&buffer[..length]]);
             }
         }
@@ -36,12 +42,19 @@ pub fn serve(port: &mut UdpPort, stop: &AtomicBool) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a port for [`serve`].
+/// Opens a port for [`serve`], and says where it listens: by rings of `interface`, which must have no other program, or else by a socket.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn open(address: SocketAddr) -> Result<UdpPort, meshpay_net::OpenError> {
-    UdpPort::open(&UdpConfig::new(address))
+pub fn open(address: SocketAddr, interface: Option<&str>) -> anyhow::Result<(GeneratorPort, SocketAddr)> {
+    Ok(match interface {
+        Some(interface) => (GeneratorPort::Rings(Box::new(Rings::open(interface, address.port())?)), address),
+        None => {
+            let port = UdpPort::open(&UdpConfig::new(address))?;
+            let address = port.local_address();
+            (GeneratorPort::Socket(Box::new(port)), address)
+        }
+    })
 }
 
 fn answer(message: &Message<'_>, buffer: &mut [u8]) -> Option<usize> {

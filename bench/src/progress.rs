@@ -40,9 +40,9 @@ impl Console {
         Self { bars, is_terminal: true, prefix: String::new() }
     }
 
-    /// The same console for a part of the work, whose name stands before each step.
+    /// The same console for a part of the work, whose name stands before each step, behind that of what it is a part of.
     pub fn part(&self, name: &str) -> Self {
-        Self { prefix: format!("{name}: "), ..self.clone() }
+        Self { prefix: format!("{}{name}: ", self.prefix), ..self.clone() }
     }
 
     /// Begins a step of `length` units.

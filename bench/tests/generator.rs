@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use meshpay_bench::generator::{
-    AnswerCheck, Clients, Idle, Outcome, PORTS, Pacing, Plan, Quorum, Schedule, Target, WindowEdge, open_ports, run,
+    AnswerCheck, BUNDLE_REQUESTS_MAX, Clients, Idle, Outcome, PORTS, Pacing, Plan, Quorum, Schedule, Target,
+    WindowEdge, open_sockets, run,
 };
 use meshpay_bench::null_server;
 use meshpay_bench::workload::{
@@ -74,7 +75,7 @@ impl Scene {
             .collect();
         let plan = self.plan(&targets, batch, pacing);
         let mut edges = Vec::new();
-        let outcome = run(&plan, &mut open_ports().expect("ports"), &mut clients(), |edge| edges.push(edge));
+        let outcome = run(&plan, &mut open_sockets().expect("ports"), &mut clients(), |edge| edges.push(edge));
         assert_eq!(edges, [WindowEdge::Begin, WindowEdge::End]);
         outcome.expect("the ports live")
     }
@@ -89,6 +90,7 @@ impl Scene {
             batch,
             batch_number: 3,
             pacing,
+            bundle: 1,
             idle: Idle::Sleep,
             drain: Duration::from_secs(20),
             stop: &NEVER,
@@ -174,7 +176,7 @@ fn a_closed_loop_uses_up_its_batch() {
     let batch = scene.sign(&mut UniformMix::new(SEED, 300), 600);
     let targets = [Target { place: 0, address: scene.servers[0].address }];
     let plan = scene.plan(&targets, &batch, Pacing::Closed { in_flight: 32 });
-    let outcome = run(&plan, &mut open_ports().expect("ports"), &mut clients(), |_| panic!("it has no edges"));
+    let outcome = run(&plan, &mut open_sockets().expect("ports"), &mut clients(), |_| panic!("it has no edges"));
     let outcome = outcome.expect("the ports live");
     assert_eq!((outcome.settled, outcome.lost, outcome.settled_in_window), (600, 0, 600));
     assert!(outcome.settled_per_second() > 0.0);
@@ -225,9 +227,24 @@ fn a_sender_with_two_payments_under_way_waits_like_a_wallet() {
 
 #[test]
 fn the_null_server_answers_what_the_generator_expects() {
+    let (outcome, payments) = against_the_null_server(clients(), 1);
+    assert_eq!((outcome.settled, outcome.lost, outcome.wrong_answers), (payments, 0, 0));
+    assert_eq!(outcome.sent, 2 * payments + outcome.retries, "one request per datagram");
+}
+
+#[test]
+fn relays_share_datagrams_and_every_request_is_answered() {
+    let relays = Clients::new(vec![Ipv4Addr::new(127, 18, 128, 1)], PORTS, 4);
+    let (outcome, payments) = against_the_null_server(relays, BUNDLE_REQUESTS_MAX);
+    assert_eq!((outcome.settled, outcome.lost, outcome.wrong_answers), (payments, 0, 0));
+    assert!(outcome.sent < 2 * payments, "{} datagrams for {payments} payments", outcome.sent);
+}
+
+/// Runs payments of these clients, and says what came of them and how many they were.
+fn against_the_null_server(mut clients: Clients, bundle: usize) -> (Outcome, u64) {
     let (network, wallets) = network(500, None);
-    let mut port = null_server::open(([127, 0, 0, 1], 0).into()).expect("a port");
-    let target = Target { place: 0, address: port.local_address() };
+    let (mut port, address) = null_server::open(([127, 0, 0, 1], 0).into(), None).expect("a port");
+    let target = Target { place: 0, address };
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let server = scope.spawn(|| null_server::serve(&mut port, &stop));
@@ -237,7 +254,7 @@ fn the_null_server_answers_what_the_generator_expects() {
             wallets: &wallets,
             certificates: Certificates::RandomQuorum,
         };
-        let schedule = poisson(2_000.0, 400);
+        let schedule = poisson(2_000.0 * bundle as f64, 400);
         let mut ledger = Ledger::new(network.allocations.iter().map(|allocation| allocation.amount));
         let batch = Batch::sign(party, &mut UniformMix::new(SEED, 500), &mut ledger, schedule.len(), SEED, |_| {});
         let plan = Plan {
@@ -248,14 +265,15 @@ fn the_null_server_answers_what_the_generator_expects() {
             batch: &batch,
             batch_number: 9,
             pacing: Pacing::Open(schedule),
+            bundle,
             idle: Idle::Sleep,
             drain: Duration::from_secs(20),
             stop: &AtomicBool::new(false),
             on_settled: &|_| {},
         };
-        let outcome = run(&plan, &mut open_ports().expect("ports"), &mut clients(), |_| {}).expect("the ports live");
+        let outcome = run(&plan, &mut open_sockets().expect("ports"), &mut clients, |_| {}).expect("the ports live");
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         server.join().expect("no panic").expect("the port lives");
-        assert_eq!((outcome.settled, outcome.lost, outcome.wrong_answers), (batch.len() as u64, 0, 0));
-    });
+        (outcome, batch.len() as u64)
+    })
 }

@@ -92,7 +92,7 @@ fn a_veth_link_carries_packets_with_each_side_receiving_on_its_own_core() {
     assert!(link.description().starts_with("veth, native XDP pass both ends, threaded NAPI pinned"));
     carries_packets(&link);
     for side in [&link.authority, &link.generator] {
-        let pids: Vec<u32> = side.napi_pids().collect();
+        let pids = side.napi_pids();
         assert_eq!(pids.len(), 1, "one queue, one thread");
         let status = std::fs::read_to_string(format!("/proc/{}/status", pids[0])).expect("the thread's status");
         let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("a line");
@@ -192,7 +192,7 @@ fn loopback_stands_in_and_says_why() {
     let link = Link::open_loopback(LinkRequest::new(0, last_core()), "no rights").expect("loopback is always there");
     assert_eq!(link.kind(), LinkKind::Loopback);
     assert_eq!(link.description(), "loopback: sender pays for the peer's receive (no rights)");
-    assert_eq!((link.authority.namespace(), link.generator.napi_pids().count()), (None, 0));
+    assert_eq!((link.authority.namespace(), link.generator.napi_pids().len()), (None, 0));
     carries_packets(&link);
 }
 

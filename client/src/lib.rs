@@ -20,4 +20,4 @@ pub use certificate::{Certificate, VoteCollector};
 pub use order::{Transfer, sign_order};
 pub use random::Randomness;
 pub use request::Request;
-pub use verifier::{CertificateError, Verifier, VoteError};
+pub use verifier::{CertificateError, SignatureChecks, Verifier, VoteError};

@@ -2,8 +2,11 @@
 //!
 //! Nothing that an authority, a payer or a file says is believed here unless signatures prove it.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+
 use meshpay_crypto::{KnownCheck, KnownKey, verify, verify_many_known_keys};
-use meshpay_protocol::{Genesis, GenesisError, Rules, Token};
+use meshpay_protocol::{Genesis, GenesisError, Rules, SenderCheck, Token, VoteCheck};
 use meshpay_wire::{
     CertificateView, Digest, OPERATION_TRANSFER, SIGNERS_MAX, SignedOrder, Vote, order_digest, vote_digest,
 };
@@ -14,7 +17,39 @@ use crate::Certificate;
 #[derive(Debug)]
 pub struct Verifier {
     rules: Rules,
+    signatures: Arc<dyn SignatureChecks>,
+}
+
+/// The wallet's signature port: real Ed25519 in every wallet, anything that keeps the contract in a simulator.
+pub trait SignatureChecks: Debug + Send + Sync {
+    /// Whether a sender's signature verifies.
+    fn sender_is_valid(&self, check: &SenderCheck<'_>) -> bool;
+    /// Checks votes, each by itself; `valid` has the length of `checks`. The caller has made sure that the places exist.
+    fn check_votes(&self, checks: &[VoteCheck<'_>], valid: &mut [bool]);
+}
+
+/// Ed25519 under ZIP 215, with tables for the committee's keys.
+#[derive(Debug)]
+struct Ed25519Checks {
     keys: Vec<KnownKey>,
+}
+
+impl SignatureChecks for Ed25519Checks {
+    fn sender_is_valid(&self, check: &SenderCheck<'_>) -> bool {
+        verify(check.key, check.message, check.signature)
+    }
+
+    fn check_votes(&self, checks: &[VoteCheck<'_>], valid: &mut [bool]) {
+        let checks: Vec<KnownCheck<'_>> = checks
+            .iter()
+            .map(|check| KnownCheck {
+                key: &self.keys[check.place],
+                message: check.message,
+                signature: check.signature,
+            })
+            .collect();
+        verify_many_known_keys(&checks, valid);
+    }
 }
 
 /// Why a certificate proves no payment.
@@ -98,7 +133,12 @@ impl Verifier {
                 KnownKey::new(&member.key).map_err(|_| meshpay_protocol::CommitteeError::BadKey(member.name.clone()))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { rules, keys })
+        Ok(Self::with_signatures(rules, Arc::new(Ed25519Checks { keys })))
+    }
+
+    /// For a simulator: rules, and the port that checks signatures for them.
+    pub fn with_signatures(rules: Rules, signatures: Arc<dyn SignatureChecks>) -> Self {
+        Self { rules, signatures }
     }
 
     /// The rules.
@@ -108,7 +148,7 @@ impl Verifier {
 
     /// How many authorities the committee has.
     pub fn authorities(&self) -> usize {
-        self.keys.len()
+        self.rules.committee.members().len()
     }
 
     /// Name of the authority at a place of the committee.
@@ -139,7 +179,9 @@ impl Verifier {
 
     /// Whether the sender's signature of an order verifies in this network.
     pub fn order_is_signed(&self, order: &SignedOrder) -> bool {
-        verify(&order.body.sender, &self.order_digest(order).0, &order.signature)
+        let message = self.order_digest(order).0;
+        let check = SenderCheck { key: &order.body.sender, message: &message, signature: &order.signature };
+        self.signatures.sender_is_valid(&check)
     }
 
     /// Checks a vote for the order with this digest and returns the voter's place.
@@ -148,13 +190,15 @@ impl Verifier {
     /// See [`VoteError`].
     pub fn check_vote(&self, vote: &Vote, order: &Digest) -> Result<usize, VoteError> {
         let place = usize::from(vote.authority);
-        let key = self.keys.get(place).ok_or(VoteError::NotAMember(vote.authority))?;
+        if place >= self.authorities() {
+            return Err(VoteError::NotAMember(vote.authority));
+        }
         if vote.order != *order {
             return Err(VoteError::OtherOrder);
         }
         let message = vote_digest(&self.rules.genesis, self.rules.epoch, order);
         let mut valid = [false];
-        verify_many_known_keys(&[KnownCheck { key, message: &message, signature: &vote.signature }], &mut valid);
+        self.signatures.check_votes(&[VoteCheck { place, message: &message, signature: &vote.signature }], &mut valid);
         if valid[0] { Ok(place) } else { Err(VoteError::Signature) }
     }
 
@@ -167,16 +211,15 @@ impl Verifier {
         let order = &certificate.head.order;
         let digest = self.order_digest(order);
         self.check_face(certificate)?;
-        if !verify(&order.body.sender, &digest.0, &order.signature) {
+        let sender = SenderCheck { key: &order.body.sender, message: &digest.0, signature: &order.signature };
+        if !self.signatures.sender_is_valid(&sender) {
             return Err(CertificateError::SenderSignature);
         }
         let message = vote_digest(&self.rules.genesis, self.rules.epoch, &digest);
-        let checks: Vec<KnownCheck<'_>> = certificate
-            .votes()
-            .map(|(place, signature)| KnownCheck { key: &self.keys[place], message: &message, signature })
-            .collect();
+        let checks: Vec<VoteCheck<'_>> =
+            certificate.votes().map(|(place, signature)| VoteCheck { place, message: &message, signature }).collect();
         let mut valid = [false; SIGNERS_MAX];
-        verify_many_known_keys(&checks, &mut valid[..checks.len()]);
+        self.signatures.check_votes(&checks, &mut valid[..checks.len()]);
         if let Some(((place, _), _)) = certificate.votes().zip(valid).find(|(_, valid)| !valid) {
             return Err(CertificateError::VoteSignature(self.authority_name(place).to_owned()));
         }

@@ -13,7 +13,7 @@ use meshpay_client::machine::{
 use meshpay_client::{CertificateBook, MemoryBook, Randomness, Transfer, VoteCollector};
 use meshpay_protocol::Refusal;
 use meshpay_wire::*;
-use zerocopy::FromZeros;
+use zerocopy::{FromBytes, FromZeros};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -278,6 +278,35 @@ fn one_claim_moves_no_sequence_and_no_balance() {
     assert_eq!(report.balance(EUR), Some(10_000));
     assert_eq!(report.spendable(EUR), Some(10_000));
     assert!(report.locked().is_empty());
+}
+
+#[test]
+fn rewritten_answers_of_more_than_the_faulty_weight_move_no_sequence_that_is_signed_at() {
+    // Found by the simulator, seeds 36 and 46: a relay rewrote unsigned answers, and the wallet signed at a sequence that never came.
+    let mut committee = TestCommittee::new(4);
+    let verifier = committee.verifier.clone();
+    let survey = Survey::new(verifier, account(0), &[EUR], pace(), Randomness::new([4; 32]), NOW);
+    let mut survey = survey.proving_beyond(0);
+    for (authority, request) in transmissions(&mut survey) {
+        let mut answer = committee.authorities[authority].answer(&request, 0).unwrap();
+        if authority >= 2 {
+            let body = AccountAnswer::mut_from_bytes(&mut answer[HEADER_LENGTH..]).unwrap();
+            body.next_sequence = (24 + authority as u64).into();
+        }
+        survey.receive(authority, &answer, NOW);
+    }
+    let proofs = transmissions(&mut survey);
+    assert_eq!(proofs.len(), 2, "both are asked to prove it");
+    for (authority, request) in proofs {
+        survey.receive(authority, &refusal_to(&request, Refusal::new(RefusalCode::NotFound)), NOW);
+    }
+    assert!(survey.is_done());
+    let report = survey.report();
+    assert_eq!(
+        (report.next_sequence, report.claimed_sequence),
+        (Some(0), Some(26)),
+        "claimed, not proven: nothing is signed"
+    );
 }
 
 #[test]

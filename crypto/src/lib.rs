@@ -13,6 +13,16 @@
 //! - signing has no branch and no memory index that depends on a secret, and secrets are erased when dropped;
 //! - signatures are those of RFC 8032, byte for byte.
 //!
+//! What is shown of that, and how to run it:
+//!
+//! ```text
+//! cargo test -p meshpay-crypto                                             vectors, a million mutations against ed25519-zebra, what is left on the stack
+//! MESHPAY_TEST_SCALE=10 cargo test -p meshpay-crypto --test mutations      ten million
+//! cargo xtask secrets                                                      branches and indices by secrets: scalar lanes and portable path under valgrind, machine code
+//! cargo run --release -p meshpay-crypto --example dudect                   times of signing on this CPU by fixed and by random secrets
+//! cargo bench -p meshpay-crypto                                            microseconds per signature, beside other libraries
+//! ```
+//!
 //! | where | what |
 //! |---|---|
 //! | `eight_lanes` | the path for CPUs with AVX-512 IFMA, eight signatures at a time |
@@ -20,6 +30,8 @@
 //! | `portable` | the path for every CPU, over `curve25519-dalek` |
 //! | `known_key` | a committee's key with its tables |
 //! | `signing_key` | a secret key |
+//! | `stack` | erases what work with secrets leaves on the stack |
+//! | `secrets` | tests that secrets leave no trace in time or memory |
 
 mod eight_lanes;
 mod known_key;
@@ -27,7 +39,10 @@ mod known_key;
 pub mod model;
 #[doc(hidden)]
 pub mod portable;
+#[cfg(test)]
+mod secrets;
 mod signing_key;
+mod stack;
 
 use eight_lanes::EightLanes;
 pub use known_key::{KeyError, KnownKey};

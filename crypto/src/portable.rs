@@ -7,7 +7,7 @@
 //! for a whole group where decoding `R` would need a square root for each. Bytes that differ prove nothing (R may be encoded
 //! otherwise, or differ by a point of small order): then R is decoded and the equation itself decides.
 
-use crate::{Check, KnownCheck, Signature, SigningKey};
+use crate::{Check, KnownCheck, Signature, SigningKey, stack};
 use curve25519_dalek::constants::ED25519_BASEPOINT_TABLE;
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
@@ -50,6 +50,7 @@ pub fn sign_many<M: AsRef<[u8]>>(key: &SigningKey, messages: &[M], signatures: &
     for (message, signature) in messages.iter().zip(signatures) {
         *signature = raw_sign::<Sha512>(&key.secret, message.as_ref(), &key.public).to_bytes();
     }
+    stack::wipe();
 }
 
 /// See [`crate::digest_many`].

@@ -1,8 +1,9 @@
 //! A secret key, expanded once (RFC 8032, section 5.1.5).
 //!
-//! The secret scalar and prefix are erased when the key is dropped, and nothing prints them.
+//! The secret scalar and prefix lie in one place on the heap, so that moving a key leaves no copy behind. They are erased when the key is dropped, what working with
+//! them left on the stack is erased after each call, and nothing prints them.
 
-use crate::{PublicKey, Signature};
+use crate::{PublicKey, Signature, stack};
 use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::hazmat::ExpandedSecretKey;
 use sha2::{Digest, Sha512};
@@ -12,16 +13,24 @@ use zeroize::Zeroizing;
 /// A secret Ed25519 key.
 pub struct SigningKey {
     /// Scalar and prefix; the type erases itself when dropped.
-    pub(crate) secret: ExpandedSecretKey,
+    pub(crate) secret: Box<ExpandedSecretKey>,
     pub(crate) public: VerifyingKey,
 }
 
 impl SigningKey {
     /// The key that RFC 8032 derives from a 32-byte seed.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let key = Self::expand(seed);
+        stack::wipe();
+        key
+    }
+
+    /// Apart, so that its frame is below the caller's and can be wiped.
+    #[inline(never)]
+    fn expand(seed: &[u8; 32]) -> Self {
         let expanded = Zeroizing::new(<[u8; 64]>::from(Sha512::digest(seed)));
-        let secret = ExpandedSecretKey::from_bytes(&expanded);
-        let public = VerifyingKey::from(&secret);
+        let secret = Box::new(ExpandedSecretKey::from_bytes(&expanded));
+        let public = VerifyingKey::from(&*secret);
         Self { secret, public }
     }
 

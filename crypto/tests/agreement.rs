@@ -1,5 +1,5 @@
-//! Every implementation, the portable one and the oracle give one answer: on generated signatures, in every place of a
-//! call, and for calls of every size.
+//! Every implementation does the same: in every place of a call, for calls of every size, for messages of every length. What attackers make of signatures is
+//! in `mutations`.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -9,107 +9,8 @@ use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
 use meshpay_crypto::{Check, KeyError, KnownCheck, KnownKey, SigningKey};
 use rand_chacha::rand_core::Rng;
 use sha2::{Digest, Sha512};
-use support::{Case, below, bytes, cases, paths, seeded};
-
-/// A mixture of honest, crafted and spoilt signatures.
-fn generate(rng: &mut impl Rng, pool: &[Case]) -> Case {
-    let case = pool[below(rng, pool.len())].clone();
-    if below(rng, 4) == 0 { case } else { case.mutated(rng) }
-}
-
-fn pool(rng: &mut impl Rng) -> Vec<Case> {
-    (0..64).map(|i| if i % 2 == 0 { Case::honest(rng) } else { Case::of_mixed_order(rng) }).collect()
-}
-
-#[test]
-fn verify_many_agrees_with_the_oracle() {
-    let mut rng = seeded(1);
-    let paths = paths();
-    let pool = pool(&mut rng);
-    let mut left = cases(40_000);
-    let (mut accepted, mut decided) = (0, 0);
-    for turn in 0.. {
-        if left == 0 {
-            break;
-        }
-        let burst: Vec<Case> = (0..(1 + below(&mut rng, 70)).min(left)).map(|_| generate(&mut rng, &pool)).collect();
-        left -= burst.len();
-        let expected: Vec<bool> = burst.iter().map(Case::oracle).collect();
-        accepted += expected.iter().filter(|valid| **valid).count();
-        decided += burst.len();
-        let checks: Vec<Check<'_>> = burst.iter().map(Case::check).collect();
-        for path in paths.iter().filter(|path| turn % path.share == 0) {
-            let mut valid = vec![false; checks.len()];
-            (path.verify_many)(&checks, &mut valid);
-            for i in 0..burst.len() {
-                assert_eq!(valid[i], expected[i], "{} at {i} of {}: {:?}", path.name, burst.len(), burst[i]);
-            }
-        }
-    }
-    println!("{accepted} of {decided} accepted");
-    assert!(accepted * 5 > decided && accepted < decided, "the mixture tests neither answer well");
-}
-
-#[test]
-fn known_keys_agree_with_the_oracle() {
-    let mut rng = seeded(2);
-    let paths = paths();
-    let committee = Committee::new(20, &mut rng);
-    let mut left = cases(20_000);
-    for turn in 0.. {
-        if left == 0 {
-            break;
-        }
-        let size = (1 + below(&mut rng, 150)).min(left);
-        left -= size;
-        let members = 1 + below(&mut rng, committee.keys.len());
-        let burst: Vec<(usize, Case)> = (0..size).map(|_| committee.vote(members, &mut rng)).collect();
-        let checks: Vec<KnownCheck<'_>> = burst.iter().map(|(member, case)| committee.check(*member, case)).collect();
-        for path in paths.iter().filter(|path| turn % path.share == 0) {
-            let mut valid = vec![false; checks.len()];
-            (path.verify_many_known_keys)(&checks, &mut valid);
-            for (i, (_, case)) in burst.iter().enumerate() {
-                assert_eq!(valid[i], case.oracle(), "{} at {i} of {}: {case:?}", path.name, burst.len());
-            }
-        }
-    }
-}
-
-/// Known keys and the seeds they come from.
-struct Committee {
-    seeds: Vec<[u8; 32]>,
-    keys: Vec<KnownKey>,
-}
-
-impl Committee {
-    fn new(size: usize, rng: &mut impl Rng) -> Self {
-        let seeds: Vec<[u8; 32]> = (0..size).map(|_| bytes(rng)).collect();
-        let keys = seeds.iter().map(|seed| KnownKey::new(&SigningKey::from_seed(seed).public_key()).unwrap()).collect();
-        Self { seeds, keys }
-    }
-
-    /// A signature by one of the first `members`, good or bad, and whose it is.
-    fn vote(&self, members: usize, rng: &mut impl Rng) -> (usize, Case) {
-        let member = below(rng, members);
-        let signer = SigningKey::from_seed(&self.seeds[member]);
-        let message = bytes::<32>(rng).to_vec();
-        let honest = Case { key: signer.public_key(), signature: signer.sign(&message), message };
-        let case = match below(rng, 8) {
-            0..4 => honest,
-            4 => Case::honest_key_with_r_of_mixed_order(&self.seeds[member], rng),
-            5 => Case {
-                key: honest.key,
-                ..Case::honest_key_with_r_of_mixed_order(&self.seeds[member], rng).mutated(rng)
-            },
-            _ => Case { key: honest.key, ..honest.mutated(rng) },
-        };
-        (member, case)
-    }
-
-    fn check<'a>(&'a self, member: usize, case: &'a Case) -> KnownCheck<'a> {
-        KnownCheck { key: &self.keys[member], message: &case.message, signature: &case.signature }
-    }
-}
+use support::committee::Committee;
+use support::{Case, below, bytes, paths, seeded};
 
 /// One bad signature spoils its own answer and no other, wherever it stands and however many there are.
 #[test]

@@ -9,6 +9,9 @@ pub struct PortCounters {
     pub received: u64,
     /// Datagrams longer than [`crate::DATAGRAM_MAX_BYTES`]: truncated by the kernel and dropped here.
     pub received_oversized: u64,
+    /// Frames that are no datagram to answer: truncated, of another protocol or port, from an address that is not one host's.
+    /// Only ports below IP see such.
+    pub received_malformed: u64,
     /// Datagrams that the kernel dropped because nobody had fetched those before them (receive buffer full).
     pub receive_dropped_by_kernel: u64,
     /// Errors that a receive met and got over: a peer's ICMP message, or want of memory.
@@ -80,6 +83,7 @@ impl AddAssign for PortCounters {
     fn add_assign(&mut self, other: Self) {
         self.received += other.received;
         self.received_oversized += other.received_oversized;
+        self.received_malformed += other.received_malformed;
         self.receive_dropped_by_kernel += other.receive_dropped_by_kernel;
         self.receive_errors += other.receive_errors;
         self.sent += other.sent;

@@ -21,9 +21,25 @@ pub const WAIT_OTHERS_MAX: usize = 7;
 
 /// What a port below IP remembers of a packet so that it can answer it: MAC addresses, VLAN tags, queue.
 ///
-/// Opaque outside the port that filled it; all zero means "nothing known, let the kernel route".
+/// Opaque outside the port that filled it, but for what a socket knows; all zero means "nothing known, let the kernel route".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LinkData(pub [u8; 20]);
+
+impl LinkData {
+    /// What a socket knows: the index of the interface that a datagram came by, 0 where it does not say.
+    pub fn from_socket(interface: u32) -> Self {
+        let mut data = Self::default();
+        data.0[..4].copy_from_slice(&interface.to_ne_bytes());
+        data
+    }
+
+    /// The interface by which a socket took the datagram, 0 where that is not known. `None`: it came by another way, whose data end with a
+    /// mark that is not zero.
+    pub fn socket_interface(&self) -> Option<u32> {
+        let [a, b, c, d, .., mark] = self.0;
+        (mark == 0).then(|| u32::from_ne_bytes([a, b, c, d]))
+    }
+}
 
 /// Whom a datagram came from, and all that is needed to answer from the address it was sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,48 +1,14 @@
-//! A way for one thread to wake another out of [`crate::Waitable::wait`]: an eventfd.
-//!
-//! Wake-ups that nobody has seen yet merge into one, so a waker never blocks and never fills up.
+//! Waiting: how long, as the kernel wants it, and the waker that ends it.
 
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::Errno;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::event::Timespec;
+use std::time::Duration;
 
-/// Wakes a waiting port; shared by reference (or in an `Arc`) between the threads concerned.
-#[derive(Debug)]
-pub struct Waker {
-    event: OwnedFd,
-}
+pub use meshpay_sync::Waker;
 
-impl Waker {
-    /// Makes a waker that nobody has woken yet.
-    ///
-    /// # Errors
-    /// When the process or the machine is out of descriptors.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
-    }
-
-    /// Makes the waiting side return, now or at its next wait.
-    pub fn wake(&self) {
-        // The only refusal possible is EAGAIN of a counter at its maximum, and then the other side is awake anyway.
-        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
-    }
-
-    /// Forgets the wake-ups so far; to be called by the side that was woken, before it looks for its work. Returns
-    /// whether there were any.
-    pub fn clear(&self) -> bool {
-        let mut count = [0u8; 8];
-        loop {
-            match rustix::io::read(&self.event, &mut count) {
-                Err(Errno::INTR) => continue,
-                outcome => return outcome.is_ok(),
-            }
-        }
-    }
-}
-
-impl AsFd for Waker {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
+/// A duration as poll(2) wants it.
+pub(crate) fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
     }
 }

@@ -70,16 +70,12 @@ const _: () = assert!(offset_of!(Account, balance) == 224 && offset_of!(Account,
 
 impl Account {
     /// A slot with key and token and nothing else.
-    pub fn empty(name: SlotName<'_>) -> Self {
+    pub fn empty(name: SlotName<'_>, token: u32) -> Self {
+        debug_assert!(name.further_token.is_none_or(|further| further == token));
         let mut account = Account::new_zeroed();
         account.key = *name.key;
-        match name.further_token {
-            None => account.kind = slot_kind::ACCOUNT,
-            Some(token) => {
-                account.kind = slot_kind::BALANCE;
-                account.token = U32::new(token);
-            }
-        }
+        account.kind = if name.further_token.is_none() { slot_kind::ACCOUNT } else { slot_kind::BALANCE };
+        account.token = U32::new(token);
         account
     }
 
@@ -140,23 +136,25 @@ pub type SlotIndex = usize;
 pub struct TableFull;
 
 /// The account table as one worker sees it: it may read and write the accounts of its own shards, and ask of any account
-/// whether it exists.
+/// whether it exists and which tokens it has.
 pub trait Accounts {
     /// Whether this worker owns the account's shard.
     fn owns(&self, key: &PublicKey) -> bool;
     /// Whether the account exists, in any shard.
     fn exists(&self, key: &PublicKey) -> bool;
+    /// Whether a credit of this token would take a slot: the account, in any shard, does not exist or has other tokens only.
+    fn credit_takes_slot(&self, key: &PublicKey, token: u32) -> bool;
     /// Finds a slot in an owned shard.
     fn find(&self, name: SlotName<'_>) -> Option<SlotIndex>;
     /// A slot that [`Accounts::find`] or [`Accounts::insert`] has named.
     fn slot(&self, at: SlotIndex) -> &Account;
     /// A slot that [`Accounts::find`] or [`Accounts::insert`] has named.
     fn slot_mut(&mut self, at: SlotIndex) -> &mut Account;
-    /// Makes an empty slot in an owned shard, also from the reserve.
+    /// Makes a slot for this token's balance in an owned shard, also from the reserve.
     ///
     /// # Errors
     /// Where even the reserve is used up.
-    fn insert(&mut self, name: SlotName<'_>) -> Result<SlotIndex, TableFull>;
+    fn insert(&mut self, name: SlotName<'_>, token: u32) -> Result<SlotIndex, TableFull>;
     /// Whether a *vote* may promise the recipient a new slot: there is room beyond the reserve of its shard (DESIGN 5.15).
     fn room_for_vote(&self, recipient: &PublicKey) -> bool;
     /// Sets aside a slot in the recipient's shard, whoever owns it, so that a recorded credit always finds room. The credit
@@ -167,6 +165,11 @@ pub trait Accounts {
     fn reserve(&mut self, recipient: &PublicKey) -> Result<(), TableFull>;
     /// Gives back what [`Accounts::reserve`] has set aside.
     fn release_reserved(&mut self, recipient: &PublicKey);
+
+    /// Says that the account will be looked up soon, so that where it stands can be fetched into the cache meanwhile. Changes nothing.
+    fn expect(&self, _key: &PublicKey) {}
+    /// The same, when what [`Accounts::expect`] began has arrived: fetches the account itself, if this worker owns it.
+    fn expect_slot(&self, _key: &PublicKey) {}
 
     /// The account, if it exists in an owned shard.
     fn account(&self, key: &PublicKey) -> Option<&Account> {
@@ -191,11 +194,7 @@ pub trait Accounts {
     fn account_or_insert(&mut self, key: &PublicKey, token: u32) -> Result<SlotIndex, TableFull> {
         match self.find(SlotName::account(key)) {
             Some(at) => Ok(at),
-            None => {
-                let at = self.insert(SlotName::account(key))?;
-                self.slot_mut(at).token = U32::new(token);
-                Ok(at)
-            }
+            None => self.insert(SlotName::account(key), token),
         }
     }
 
@@ -210,7 +209,7 @@ pub trait Accounts {
         }
         match self.find(SlotName::further(key, token)) {
             Some(at) => Ok(at),
-            None => self.insert(SlotName::further(key, token)),
+            None => self.insert(SlotName::further(key, token), token),
         }
     }
 }
@@ -236,6 +235,9 @@ impl Accounts for MemoryAccounts {
     fn exists(&self, key: &PublicKey) -> bool {
         self.index.contains_key(&(*key, None))
     }
+    fn credit_takes_slot(&self, key: &PublicKey, token: u32) -> bool {
+        self.balance_slot(key, token).is_none()
+    }
     fn find(&self, name: SlotName<'_>) -> Option<SlotIndex> {
         self.index.get(&(*name.key, name.further_token)).copied()
     }
@@ -245,9 +247,9 @@ impl Accounts for MemoryAccounts {
     fn slot_mut(&mut self, at: SlotIndex) -> &mut Account {
         &mut self.slots[at]
     }
-    fn insert(&mut self, name: SlotName<'_>) -> Result<SlotIndex, TableFull> {
+    fn insert(&mut self, name: SlotName<'_>, token: u32) -> Result<SlotIndex, TableFull> {
         let at = self.slots.len();
-        self.slots.push(Account::empty(name));
+        self.slots.push(Account::empty(name, token));
         self.index.insert((*name.key, name.further_token), at);
         Ok(at)
     }

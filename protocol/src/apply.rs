@@ -5,7 +5,7 @@ use zerocopy::little_endian::{I128, U64};
 
 use crate::account::{DEBIT_LEVELS, DEBIT_STRIDE};
 use crate::record::{CreditLinkRecord, ExecutionHead, FOREIGN_CREDIT, LEFT_OWING, Record};
-use crate::{Accounts, SlotName, TableFull, VerifiedCertificate};
+use crate::{Accounts, SlotIndex, SlotName, TableFull, VerifiedCertificate};
 
 /// Locks an order at its sender's next sequence; `position` is that of its lock record.
 pub fn lock(accounts: &mut impl Accounts, order: &SignedOrder, digest: Digest, position: u64) -> Result<(), TableFull> {
@@ -21,7 +21,11 @@ pub fn lock(accounts: &mut impl Accounts, order: &SignedOrder, digest: Digest, p
 pub fn execution_head(accounts: &impl Accounts, verified: &VerifiedCertificate<'_>) -> ExecutionHead {
     let body = &verified.certificate().head.order.body;
     let (mut debit_links, mut beaten_lock) = ([U64::new(0); DEBIT_LEVELS], U64::new(0));
+    let token = body.token.get();
+    let mut balance = None;
     if let Some(account) = accounts.account(&body.sender) {
+        // Most accounts have one token, whose balance is in the slot at hand.
+        balance = (account.token.get() == token).then(|| account.balance.get());
         debit_links = account.debit_heads;
         if account.is_locked() && account.lock_digest != verified.digest() {
             beaten_lock = account.lock_position;
@@ -36,7 +40,8 @@ pub fn execution_head(accounts: &impl Accounts, verified: &VerifiedCertificate<'
         previous_credit = recipient.credit_head;
     }
     let to_self = body.recipient == body.sender;
-    if !to_self && accounts.balance(&body.sender, body.token.get()) < i128::from(body.amount.get()) {
+    let balance = balance.unwrap_or_else(|| accounts.balance(&body.sender, token));
+    if !to_self && balance < i128::from(body.amount.get()) {
         flags |= LEFT_OWING;
     }
     ExecutionHead {
@@ -58,13 +63,13 @@ pub fn debit(
     position: u64,
 ) -> Result<(), TableFull> {
     let body = &order.body;
-    let balance_at = accounts.balance_slot_or_insert(&body.sender, body.token.get())?;
+    let (balance_at, at) = slots_of(accounts, &body.sender, body.token.get())?;
     let slot = accounts.slot_mut(balance_at);
     slot.balance = I128::new(slot.balance.get() - i128::from(body.amount.get()));
-    let at = accounts.account_or_insert(&body.sender, body.token.get())?;
     let account = accounts.slot_mut(at);
     let sequence = body.sequence.get();
-    account.next_sequence = U64::new(sequence + 1);
+    // Nothing is executed above SEQUENCE_MAX; what a damaged record says of a sequence must not begin again at 0.
+    account.next_sequence = U64::new(sequence.saturating_add(1));
     account.last_executed = digest;
     account.unlock();
     let mut stride = 1;
@@ -85,14 +90,23 @@ pub fn credit(
     amount: u64,
     head: Option<u64>,
 ) -> Result<(), TableFull> {
-    let at = accounts.balance_slot_or_insert(recipient, token)?;
-    let slot = accounts.slot_mut(at);
+    let (balance_at, at) = slots_of(accounts, recipient, token)?;
+    let slot = accounts.slot_mut(balance_at);
     slot.balance = I128::new(slot.balance.get() + i128::from(amount));
     if let Some(position) = head {
-        let at = accounts.account_or_insert(recipient, token)?;
         accounts.slot_mut(at).credit_head = U64::new(position);
     }
     Ok(())
+}
+
+/// The slot of a token's balance and the account's own, which for its first token are one; made where there are none.
+fn slots_of(accounts: &mut impl Accounts, key: &PublicKey, token: u32) -> Result<(SlotIndex, SlotIndex), TableFull> {
+    let at = accounts.account_or_insert(key, token)?;
+    let balance_at = match accounts.slot(at).token.get() == token {
+        true => at,
+        false => accounts.balance_slot_or_insert(key, token)?,
+    };
+    Ok((balance_at, at))
 }
 
 /// Enters a foreign credit into its recipient's history.

@@ -1,8 +1,13 @@
 //! Certificates: a quorum's votes for one order. Execute only on a certificate; a certificate beats a lock (DESIGN 5.7).
 
-use meshpay_wire::{BUNDLE_MAX, CertificateView, Digest, OPERATION_TRANSFER, RefusalCode, SIGNERS_MAX};
+use arrayvec::ArrayVec;
+use meshpay_wire::{BUNDLE_MAX, CertificateView, Digest, OPERATION_TRANSFER, RefusalCode};
 
-use crate::{Accounts, Refusal, Rules, SenderCheck, Signatures, VoteCheck};
+use crate::{Accounts, Refusal, Rules, SEQUENCE_MAX, SenderCheck, Signatures, VoteCheck};
+
+/// Certificates that are looked at together, and votes that are checked at once: however many signers a certificate has, only the last
+/// lanes of a group stay empty. All on the stack.
+const GROUP: usize = 64;
 
 /// A certificate whose signatures are still to be checked.
 #[derive(Clone, Copy, Debug)]
@@ -126,16 +131,12 @@ pub fn verify_certificates<'a>(
     pending: &[PendingCertificate<'a>],
     mut verified: impl FnMut(usize, Result<VerifiedCertificate<'a>, Refusal>),
 ) {
-    // Enough certificates at once that votes fill their lanes; all on the stack.
-    const GROUP: usize = 16;
     for (group_at, group) in pending.chunks(GROUP).enumerate() {
-        let first = &group[0];
-        let order = &first.certificate.head.order;
-        let sender = SenderCheck { key: &order.body.sender, message: &first.digest.0, signature: &order.signature };
-        let vote = VoteCheck { place: 0, message: &first.vote_digest, signature: &order.signature };
-        let (mut senders, mut sender_of, mut sender_count) = ([sender; GROUP], [0usize; GROUP], 0);
-        let (mut votes, mut vote_of, mut vote_count) = ([vote; GROUP * SIGNERS_MAX], [0usize; GROUP * SIGNERS_MAX], 0);
         let mut bad: [Option<Refusal>; GROUP] = [None; GROUP];
+        let mut senders: ArrayVec<SenderCheck<'_>, GROUP> = ArrayVec::new();
+        let mut sender_of: ArrayVec<usize, GROUP> = ArrayVec::new();
+        let mut votes: ArrayVec<VoteCheck<'_>, GROUP> = ArrayVec::new();
+        let mut vote_of: ArrayVec<usize, GROUP> = ArrayVec::new();
         for (at, item) in group.iter().enumerate() {
             // Whoever made the pending certificate may not have screened it; a verified one must be a quorum of members all the same.
             if let Err(refusal) = check_signers(rules, &item.certificate) {
@@ -144,32 +145,33 @@ pub fn verify_certificates<'a>(
             }
             let order = &item.certificate.head.order;
             if !item.sender_known {
-                senders[sender_count] =
-                    SenderCheck { key: &order.body.sender, message: &item.digest.0, signature: &order.signature };
-                sender_of[sender_count] = at;
-                sender_count += 1;
+                let (key, message) = (&order.body.sender, &item.digest.0);
+                senders.push(SenderCheck { key, message, signature: &order.signature });
+                sender_of.push(at);
             }
             for (place, signature) in item.certificate.votes() {
                 if item.own_vote == Some(place) {
                     continue;
                 }
-                votes[vote_count] = VoteCheck { place, message: &item.vote_digest, signature };
-                vote_of[vote_count] = at;
-                vote_count += 1;
+                votes.push(VoteCheck { place, message: &item.vote_digest, signature });
+                vote_of.push(at);
+                if votes.is_full() {
+                    check_votes(signatures, &votes, &vote_of, &mut bad);
+                    votes.clear();
+                    vote_of.clear();
+                }
             }
         }
-        let mut sender_valid = [true; GROUP];
-        signatures.verify_senders(&senders[..sender_count], &mut sender_valid[..sender_count]);
-        let mut vote_valid = [true; GROUP * SIGNERS_MAX];
-        signatures.verify_votes(&votes[..vote_count], &mut vote_valid[..vote_count]);
-        for (at, valid) in sender_of[..sender_count].iter().zip(&sender_valid) {
-            if !valid {
+        check_votes(signatures, &votes, &vote_of, &mut bad);
+        // What nobody has said to be valid is not.
+        let mut valid = [false; GROUP];
+        if !senders.is_empty() {
+            signatures.verify_senders(&senders, &mut valid[..senders.len()]);
+        }
+        for (at, valid) in sender_of.iter().zip(&valid) {
+            // A bad vote is named before a bad sender.
+            if !valid && bad[*at].is_none() {
                 bad[*at] = Some(Refusal::new(RefusalCode::BadSignature));
-            }
-        }
-        for (at, valid) in vote_of[..vote_count].iter().zip(&vote_valid) {
-            if !valid {
-                bad[*at] = Some(Refusal::new(RefusalCode::BadVote));
             }
         }
         for (at, item) in group.iter().enumerate() {
@@ -182,10 +184,30 @@ pub fn verify_certificates<'a>(
     }
 }
 
+/// Checks votes at once and notes the certificates that one of them spoils; `vote_of[i]` is that of `votes[i]`.
+fn check_votes(
+    signatures: &mut impl Signatures,
+    votes: &[VoteCheck<'_>],
+    vote_of: &[usize],
+    bad: &mut [Option<Refusal>; GROUP],
+) {
+    if votes.is_empty() {
+        return;
+    }
+    // What nobody has said to be valid is not.
+    let mut valid = [false; GROUP];
+    signatures.verify_votes(votes, &mut valid[..votes.len()]);
+    for (at, valid) in vote_of.iter().zip(&valid) {
+        if !valid {
+            bad[*at] = Some(Refusal::new(RefusalCode::BadVote));
+        }
+    }
+}
+
 /// Decides on a verified certificate, after everything before it in its burst was applied.
 ///
 /// # Errors
-/// A gap: the refusal names the missing sequence.
+/// A gap: the refusal names the missing sequence. Or the account is used up, see [`SEQUENCE_MAX`].
 pub fn decide_certificate(
     accounts: &impl Accounts,
     verified: &VerifiedCertificate<'_>,
@@ -195,6 +217,8 @@ pub fn decide_certificate(
     match body.sequence.get() {
         sequence if sequence < next => Ok(CertificateDecision::ExecutedBefore),
         sequence if sequence > next => Err(Refusal::new(RefusalCode::MissingCertificate).sequence(next)),
+        // No honest authority has voted for it.
+        sequence if sequence > SEQUENCE_MAX => Err(Refusal::new(RefusalCode::SequenceTooHigh).sequence(next)),
         _ => Ok(CertificateDecision::Execute),
     }
 }

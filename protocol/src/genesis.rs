@@ -287,12 +287,18 @@ impl Genesis {
     }
 }
 
+/// Allocations between the look for where an account will lie and its making: in the time that these take, memory answers.
+const EXPECTED_AHEAD: usize = 8;
+
 /// Puts the first balances into an empty table.
 ///
 /// # Errors
 /// Where the table is too small.
 pub fn allocate(accounts: &mut impl Accounts, allocations: &[Allocation]) -> Result<(), TableFull> {
-    for allocation in allocations {
+    for (at, allocation) in allocations.iter().enumerate() {
+        if let Some(soon) = allocations.get(at + EXPECTED_AHEAD) {
+            accounts.expect(&soon.account);
+        }
         apply::credit(accounts, &allocation.account, allocation.token, allocation.amount, None)?;
     }
     Ok(())

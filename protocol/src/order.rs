@@ -48,6 +48,10 @@ pub enum OrderDecision {
     ExecutedBefore,
 }
 
+/// Highest sequence of an order. The one behind it must be a number too: an account that has come so far is used up, and nothing is ever executed
+/// at a sequence twice because the next one began again at 0.
+pub const SEQUENCE_MAX: u64 = u64::MAX - 1;
+
 /// Everything about an order that needs no signature, cheapest first. A refusal here costs nanoseconds.
 ///
 /// `now_ms` is wall time in milliseconds; it bounds the first lock and penalties, nothing else (DESIGN 5.8).
@@ -75,7 +79,7 @@ pub fn screen_order(
     if sequence < next {
         return Ok(OrderDecision::ExecutedBefore);
     }
-    if sequence > next {
+    if sequence > next || sequence > SEQUENCE_MAX {
         return Err(Refusal::new(RefusalCode::SequenceTooHigh).sequence(next));
     }
     if sender.is_locked() {
@@ -104,22 +108,24 @@ pub fn screen_order(
     if amount > token.supply {
         return Err(Refusal::new(RefusalCode::AmountAboveSupply).sequence(next).amount(token.supply));
     }
-    let balance = accounts.balance(&body.sender, token.id);
+    // Most accounts have one token, whose balance is in the slot at hand.
+    let balance = match sender.token.get() == token.id {
+        true => sender.balance.get(),
+        false => accounts.balance(&body.sender, token.id),
+    };
     if balance < i128::from(amount) {
         let seen = u64::try_from(balance.max(0)).unwrap_or(u64::MAX);
         return Err(Refusal::new(RefusalCode::InsufficientBalance).sequence(next).amount(seen));
     }
-    let exists = accounts.exists(&body.recipient);
-    if !exists && amount < rules.minimum_first_credit {
-        return Err(Refusal::new(RefusalCode::BelowFirstCredit).sequence(next).amount(rules.minimum_first_credit));
-    }
-    // A further token takes a slot as a new account does. Only the owner of a recipient's shard can see which tokens it has.
-    let takes_slot = !exists
-        || (rules.tokens.len() > 1
-            && accounts.owns(&body.recipient)
-            && accounts.balance_slot(&body.recipient, token.id).is_none());
-    if takes_slot && !accounts.room_for_vote(&body.recipient) {
-        return Err(Refusal::new(RefusalCode::RetryLater).sequence(next).value(RETRY_LATER_MS));
+    // An account that has this token exists and needs no slot; only of others more is asked.
+    if accounts.credit_takes_slot(&body.recipient, token.id) {
+        if amount < rules.minimum_first_credit && !accounts.exists(&body.recipient) {
+            return Err(Refusal::new(RefusalCode::BelowFirstCredit).sequence(next).amount(rules.minimum_first_credit));
+        }
+        // A further token takes a slot as a new account does (DESIGN 5.15).
+        if !accounts.room_for_vote(&body.recipient) {
+            return Err(Refusal::new(RefusalCode::RetryLater).sequence(next).value(RETRY_LATER_MS));
+        }
     }
     Ok(OrderDecision::Lock)
 }

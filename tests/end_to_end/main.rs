@@ -7,6 +7,7 @@ mod checkpoints;
 mod crash;
 mod cross_shard;
 mod failed_sync;
+mod filter;
 mod forged;
 mod full_disk;
 mod hostile_packets;

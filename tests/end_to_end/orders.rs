@@ -5,7 +5,7 @@ use anyhow::{Result, bail, ensure};
 use meshpay_protocol::Equivocation;
 use meshpay_tests::committee::Plan;
 use meshpay_tests::network::{Actor, LITRE, transfer};
-use meshpay_wire::{GenesisDigest, RefusalCode, order_digest};
+use meshpay_wire::{DATAGRAM_MAX, GenesisDigest, RefusalCode, order_digest, transfer_request};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn now_ms() -> u64 {
@@ -144,8 +144,16 @@ fn after_proven_equivocation_new_orders_are_refused_for_a_while_and_certificates
     scene.voted(&first)?;
     let certificate = scene.certified(first);
     scene.executed(&certificate)?;
-    scene.refused(&next, RefusalCode::Penalised)?;
-    // It is remembered over a kill.
+    // The filter ends it, which knows of the penalty.
+    let address = scene.address();
+    let digest = scene.committee.network.digest(&next.body);
+    let envelope = scene.client.envelope(address);
+    let mut datagram = [0; DATAGRAM_MAX];
+    let length = transfer_request(&mut datagram, &envelope, &next, &digest);
+    scene.client.send(address, &datagram[..length])?;
+    scene.state_is_right()?;
+    ensure!(scene.committee.daemons[0].ended_in_userspace("penalised")? >= 1, "nothing was kept away");
+    // The penalty is remembered over a kill, while the filter knows nothing yet.
     scene.committee.daemons[0].kill()?;
     scene.committee.daemons[0].start()?;
     scene.refused(&next, RefusalCode::Penalised)?;

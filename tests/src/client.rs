@@ -13,7 +13,7 @@ use meshpay_wire::{
 };
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// An answer, copied out of its datagram.
@@ -101,11 +101,28 @@ impl Client {
     /// # Errors
     /// If no socket can be had.
     pub fn new(rules: &Rules) -> Result<Self> {
-        let socket = UdpSocket::bind("127.0.0.1:0").context("binding a client's socket")?;
+        Self::bound(rules, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))
+    }
+
+    /// A client at this address, in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// If the address cannot be had.
+    pub fn bound(rules: &Rules, address: SocketAddr) -> Result<Self> {
+        let socket = UdpSocket::bind(address).with_context(|| format!("binding a client's socket to {address}"))?;
         let envelope =
             Envelope { network: rules.network, epoch: rules.epoch, request_id: [0; 8], return_token: [0; 8] };
         // Clients share a machine and may share a key; ids must not repeat among them.
         Ok(Self { socket, envelope, tokens: HashMap::new(), next_request: getrandom::u64()? })
+    }
+
+    /// Another hand on the same socket, with the tokens that were given so far: for sending while this one listens.
+    ///
+    /// # Errors
+    /// If no further descriptor can be had.
+    pub fn clone_socket(&self) -> Result<Self> {
+        let (socket, tokens) = (self.socket.try_clone()?, self.tokens.clone());
+        Ok(Self { socket, envelope: self.envelope, tokens, next_request: getrandom::u64()? })
     }
 
     /// The socket's address.

@@ -3,6 +3,7 @@
 use crate::binaries;
 use crate::client::Client;
 use crate::daemon::Daemon;
+use crate::link::{INTERFACE, Link};
 use crate::network::{Actor, EURO, Network, parse_key};
 use crate::process::finish;
 use crate::scratch::Scratch;
@@ -13,6 +14,7 @@ use meshpay_protocol::{Allocation, Genesis};
 use meshpay_wire::PublicKey;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Small files, since a test pays a few times only and all of them share a disk; and no penalty that lasts, since many tests
@@ -27,10 +29,12 @@ pub struct Plan {
     allocations: Vec<Allocation>,
     minimum_first_credit: u64,
     flags: Vec<String>,
+    filter_settings: toml::Table,
     environment: Vec<(String, String)>,
     program: Option<PathBuf>,
     directory: Option<PathBuf>,
     wallets: Option<Scratch>,
+    link: Option<(Arc<Link>, IpAddr)>,
 }
 
 /// A member without a daemon.
@@ -54,10 +58,12 @@ impl Plan {
             allocations: Vec::new(),
             minimum_first_credit: 1,
             flags: DEFAULT_FLAGS.map(str::to_owned).to_vec(),
+            filter_settings: toml::Table::new(),
             environment: Vec::new(),
             program: None,
             directory: None,
             wallets: None,
+            link: None,
         }
     }
 
@@ -123,20 +129,38 @@ impl Plan {
         self
     }
 
+    /// Sets what has no flag in the section `filter` of the settings file.
+    pub fn filter_setting(mut self, name: &str, value: impl Into<toml::Value>) -> Self {
+        self.filter_settings.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets a variable in the daemons' environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Uses the daemon with fault injection, with this fault.
     ///
     /// # Errors
     /// If it cannot be built.
     pub fn fault(mut self, fault: &str) -> Result<Self> {
         self.program = Some(binaries::authority_with_faults()?);
-        self.environment.push(("MESHPAY_FAULT".to_owned(), fault.to_owned()));
-        Ok(self)
+        Ok(self.environment("MESHPAY_FAULT", fault))
     }
 
     /// Puts the daemons below this directory, and not below a scratch directory.
     pub fn below(mut self, directory: &Path) -> Self {
         self.directory = Some(directory.to_path_buf());
         self
+    }
+
+    /// Puts the daemons at the gateway of a link, to listen at this address of it, with the filter on its interface. Clients are
+    /// at the other end.
+    pub fn on(mut self, link: &Arc<Link>, address: IpAddr) -> Self {
+        self.link = Some((Arc::clone(link), address));
+        self.flag("--interface", INTERFACE)
     }
 
     /// Makes keys, genesis and journals, but starts nothing.
@@ -150,14 +174,16 @@ impl Plan {
         };
         let scratch = Scratch::new()?;
         let base = self.directory.clone().unwrap_or_else(|| scratch.path().to_path_buf());
-        let host = own_loopback_address();
+        let host = self.link.as_ref().map_or_else(own_loopback_address, |(_, address)| *address);
+        let metrics = if self.link.is_some() { Ipv4Addr::LOCALHOST.into() } else { host };
         let mut daemons = Vec::new();
         let mut members = Vec::new();
         for place in 0..self.daemons {
             let directory = base.join(format!("authority-{place}"));
             let address = SocketAddr::new(host, 7450 + place as u16);
             let mut daemon =
-                Daemon::new(place, program.clone(), directory, address, SocketAddr::new(host, 9450 + place as u16));
+                Daemon::new(place, program.clone(), directory, address, SocketAddr::new(metrics, 9450 + place as u16));
+            daemon.link = self.link.as_ref().map(|(link, _)| Arc::clone(link));
             daemon.flags.clone_from(&self.flags);
             daemon.environment.clone_from(&self.environment);
             let key = parse_key(&finish(daemon.command("init"))?.success()?)?;
@@ -180,10 +206,19 @@ impl Plan {
             init.arg("--genesis").arg(&genesis_file).arg("--allocations").arg(&allocations_file).args(&daemon.flags);
             init.arg("--listen").arg(daemon.address.to_string()).arg("--metrics").arg(daemon.metrics.to_string());
             finish(init)?.success().with_context(|| format!("making the journal of authority {}", daemon.place))?;
+            daemon.change_settings("filter", &self.filter_settings)?;
         }
         let network = Network { rules: genesis.rules()? };
         let wallets = self.wallets.map_or_else(Scratch::new, Ok)?;
-        Ok(Committee { daemons, network, allocations: self.allocations, genesis_file, wallets, scratch })
+        Ok(Committee {
+            daemons,
+            network,
+            link: self.link,
+            allocations: self.allocations,
+            genesis_file,
+            wallets,
+            scratch,
+        })
     }
 
     /// Makes the network and starts its daemons.
@@ -213,6 +248,7 @@ pub struct Committee {
     /// The genesis file, which is all that a wallet needs.
     pub genesis_file: PathBuf,
     wallets: Scratch,
+    link: Option<(Arc<Link>, IpAddr)>,
     // Last, so that the daemons are dead before their directories go.
     scratch: Scratch,
 }
@@ -223,7 +259,19 @@ impl Committee {
     /// # Errors
     /// If no socket can be had.
     pub fn client(&self) -> Result<Client> {
-        Client::new(&self.network.rules)
+        match &self.link {
+            None => Client::new(&self.network.rules),
+            Some((link, address)) => self.client_at(link, Link::client_of(*address)?),
+        }
+    }
+
+    /// A client at an address of the mesh.
+    ///
+    /// # Errors
+    /// If it is none of the mesh's.
+    pub fn client_at(&self, link: &Link, address: IpAddr) -> Result<Client> {
+        let rules = &self.network.rules;
+        link.mesh.inside(|| Client::bound(rules, SocketAddr::new(address, 0)))?
     }
 
     /// Room for the test's own files.

@@ -1,7 +1,8 @@
 //! One authority as a process: start, kill, stop, ask, audit.
 
+use crate::link::Link;
 use crate::process::{Finished, Process, finish, last_lines};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An authority and its directory; running or not.
@@ -27,6 +29,8 @@ pub struct Daemon {
     pub flags: Vec<String>,
     /// Further environment of `run`.
     pub environment: Vec<(String, String)>,
+    /// The link at whose gateway it runs, if not on this host.
+    pub link: Option<Arc<Link>>,
     running: Option<Process>,
 }
 
@@ -34,7 +38,7 @@ impl Daemon {
     /// An authority that is not running yet.
     pub fn new(place: usize, program: PathBuf, directory: PathBuf, address: SocketAddr, metrics: SocketAddr) -> Self {
         let (flags, environment) = (Vec::new(), Vec::new());
-        Self { place, address, metrics, directory, program, flags, environment, running: None }
+        Self { place, address, metrics, directory, program, flags, environment, link: None, running: None }
     }
 
     /// A command of the daemon's program, with its directory.
@@ -44,16 +48,46 @@ impl Daemon {
         command
     }
 
+    /// Changes the value of a flag of `run`.
+    ///
+    /// # Errors
+    /// If it has no such flag.
+    pub fn set_flag(&mut self, name: &str, value: &str) -> Result<()> {
+        let at = self.flags.iter().position(|flag| flag == name);
+        let old = at.and_then(|at| self.flags.get_mut(at + 1));
+        value.clone_into(old.with_context(|| format!("authority {} has no flag {name}", self.place))?);
+        Ok(())
+    }
+
+    /// Changes these settings in a section of its settings file.
+    ///
+    /// # Errors
+    /// If there is no such file or section.
+    pub fn change_settings(&self, section: &str, changes: &toml::Table) -> Result<()> {
+        let path = self.directory.join("authority.toml");
+        let mut settings: toml::Table = std::fs::read_to_string(&path)?.parse()?;
+        let found = settings.get_mut(section).and_then(toml::Value::as_table_mut);
+        found.with_context(|| format!("{} has no section {section}", path.display()))?.extend(changes.clone());
+        Ok(std::fs::write(&path, settings.to_string())?)
+    }
+
     /// Where its logs go: beside its directory, so that a copy of the directory is not disturbed.
     pub fn log(&self) -> PathBuf {
         self.directory.with_extension("log")
     }
 
-    fn run_command(&self) -> Command {
+    /// The command that runs it, where it is to run.
+    ///
+    /// # Errors
+    /// If there is no descriptor left.
+    pub fn run_command(&self) -> Result<Command> {
         let mut command = self.command("run");
         command.arg("--listen").arg(self.address.to_string()).arg("--metrics").arg(self.metrics.to_string());
         command.args(&self.flags).envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command
+        if let Some(link) = &self.link {
+            link.gateway.enter(&mut command)?;
+        }
+        Ok(command)
     }
 
     /// Starts it, without waiting until it answers.
@@ -61,10 +95,19 @@ impl Daemon {
     /// # Errors
     /// If it runs already or cannot be started.
     pub fn launch(&mut self) -> Result<()> {
+        let command = self.run_command()?;
+        self.launch_as(command)
+    }
+
+    /// Starts it by a command of the test's own, which runs it in the end.
+    ///
+    /// # Errors
+    /// As [`Daemon::launch`].
+    pub fn launch_as(&mut self, command: Command) -> Result<()> {
         if self.running.is_some() {
             bail!("authority {} runs already", self.place);
         }
-        self.running = Some(Process::start(self.run_command(), &self.log())?);
+        self.running = Some(Process::start(command, &self.log())?);
         Ok(())
     }
 
@@ -110,7 +153,7 @@ impl Daemon {
     /// # Errors
     /// If it does not end with exit code 1 and a message.
     pub fn refuses_to_start(&self) -> Result<String> {
-        finish(self.run_command())?.failure()
+        finish(self.run_command()?)?.failure()
     }
 
     /// Kills it as a power cut would, except that the kernel keeps what was written.
@@ -216,7 +259,12 @@ impl Daemon {
     /// # Errors
     /// If nobody answers.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        let mut stream = TcpStream::connect_timeout(&self.metrics, crate::DEADLINE)?;
+        let address = self.metrics;
+        let connect = || TcpStream::connect_timeout(&address, crate::DEADLINE);
+        let mut stream = match &self.link {
+            Some(link) => link.gateway.inside(connect)??,
+            None => connect()?,
+        };
         stream.set_read_timeout(Some(crate::DEADLINE))?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.metrics)?;
         let mut answer = String::new();
@@ -269,4 +317,67 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+
+    /// Runs `filter status`, `off` or `on`, and returns the picture that it shows.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub fn filter(&self, action: &str) -> Result<Value> {
+        let mut command = Command::new(&self.program);
+        command.args(["filter", action, "--json", "--directory"]).arg(&self.directory);
+        let shown = finish(command)?.success()?;
+        serde_json::from_str(&shown).with_context(|| format!("filter {action} printed {shown:?}"))
+    }
+
+    /// How often the filter came to an outcome.
+    ///
+    /// # Errors
+    /// If it cannot be asked, or knows no such outcome.
+    pub fn filtered(&self, outcome: &str) -> Result<u64> {
+        outcome_of(&self.filter("status")?, outcome)
+    }
+
+    /// How many datagrams the filter ended in userspace for this reason.
+    ///
+    /// # Errors
+    /// If it cannot be asked, or knows no such outcome.
+    pub fn ended_in_userspace(&self, outcome: &str) -> Result<u64> {
+        let (_, body) = self.get("/metrics")?;
+        let (head, tail) = ("meshpay_filtered_total{", format!("outcome=\"{outcome}\"}} "));
+        let samples = body.lines().filter(|line| line.starts_with(head));
+        let counts: Vec<u64> = samples
+            .filter_map(|line| line.split_once(&tail))
+            .map(|(_, count)| count.parse())
+            .collect::<Result<_, _>>()?;
+        ensure!(!counts.is_empty(), "no outcome {outcome} among:\n{body}");
+        Ok(counts.iter().sum())
+    }
+
+    /// Waits until a condition of the filter's picture holds, and returns the picture.
+    ///
+    /// # Errors
+    /// If it does not come to hold in time.
+    pub fn wait_for_filter(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+        let end = std::time::Instant::now() + crate::DEADLINE;
+        loop {
+            let status = self.filter("status")?;
+            if holds(&status) {
+                return Ok(status);
+            }
+            if std::time::Instant::now() > end {
+                bail!("waited in vain until {what}; filter {status}; log:\n{}", self.log_end());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// How often an outcome came, by a picture of the filter.
+///
+/// # Errors
+/// If there is no such outcome.
+pub fn outcome_of(status: &Value, outcome: &str) -> Result<u64> {
+    let counts = status["outcomes"].as_array().context("a picture of the filter has outcomes")?;
+    let found = counts.iter().find(|count| count[0] == outcome).and_then(|count| count[1].as_u64());
+    found.with_context(|| format!("the filter has no outcome {outcome}: {status}"))
 }

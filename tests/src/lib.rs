@@ -12,22 +12,30 @@
 //! | `wallet` | the `meshpay` command, with a wallet of its own |
 //! | `liar` | an authority that answers, and lies |
 //! | `full_disk` | a small file system of its own |
+//! | `service_manager` | keeps descriptors while one daemon takes the place of another |
+//! | `link` | a gateway and its mesh: namespaces and a wire between them |
+//! | `frames` | whole frames from the mesh, with any sender |
+//! | `attacker` | floods of frames from a namespace of their own |
 //!
 //! What always holds: a program that was started here is killed and reaped when its owner is dropped, also by a panic, and by
 //! the kernel when the whole test process dies. No test waits for a time to pass and then expects something to have happened: it waits for
 //! the thing itself, for at most [`DEADLINE`].
 
+pub mod attacker;
 pub mod binaries;
 pub mod client;
 pub mod committee;
 pub mod daemon;
+pub mod frames;
 pub mod full_disk;
 pub mod ledger;
 pub mod liar;
+pub mod link;
 pub mod network;
 pub mod process;
 pub mod random;
 pub mod scratch;
+pub mod service_manager;
 pub mod skip;
 pub mod wallet;
 

@@ -19,6 +19,7 @@ mod certificate;
 mod decode;
 mod digest;
 mod encode;
+pub mod filter;
 mod header;
 mod limits;
 mod order;

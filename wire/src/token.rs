@@ -14,12 +14,23 @@ pub type SourceAddress = [u8; 16];
 #[derive(Clone)]
 pub struct TokenKey([u8; 16]);
 
+impl core::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("TokenKey")
+    }
+}
+
 const HOUR_MS: u64 = 3_600_000;
 
 impl TokenKey {
     /// A key from 16 random bytes.
     pub fn new(random: [u8; 16]) -> Self {
         Self(random)
+    }
+
+    /// The key's bytes, for the kernel's filter, which checks tokens too.
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
     }
 
     /// The token for a source at a time (milliseconds since 1970).
@@ -45,7 +56,8 @@ impl TokenKey {
     }
 }
 
-fn source_address(source: &SocketAddr) -> SourceAddress {
+/// A source's address in the form that is hashed.
+pub(crate) fn source_address(source: &SocketAddr) -> SourceAddress {
     match source.ip() {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),

@@ -1,11 +1,18 @@
-//! Developer commands: `cargo xtask test`, `bench`, `devnet`, `tidy`.
+//! Developer commands: `cargo xtask test`, `bench`, `sim`, `fuzz`, `concurrency`, `miri`, `regress`, `devnet`, `tidy`, `build-ebpf`.
 //!
 //! Each does all of its own set-up, so that a fresh clone needs nothing but Rust. Nothing in the workspace depends on this room.
 
 mod bench;
+mod build_ebpf;
+mod concurrency;
 mod devnet;
+mod fuzz;
+mod miri;
+mod regress;
+mod secrets;
 mod setup;
 mod shell;
+mod sim;
 mod test;
 mod tidy;
 
@@ -26,18 +33,40 @@ enum Command {
     /// Measures a committee under load and leaves a report in bench-report/
     #[command(disable_help_flag = true)]
     Bench(bench::Options),
+    /// Simulates a whole committee with faults and checks what must never happen
+    #[command(disable_help_flag = true)]
+    Sim(sim::Options),
+    /// Fuzzes every decoder and the protocol's operations, guided by coverage
+    Fuzz(fuzz::Options),
+    /// Tries every schedule of the code that crosses threads
+    Concurrency,
+    /// Runs tests under Miri, or under valgrind where there is none
+    Miri(miri::Options),
+    /// Checks that signing shows nothing of a secret key: under valgrind, and in the machine code
+    Secrets(secrets::Options),
+    /// Compares this tree with the revision it came from, in interleaved runs, and fails if it is slower
+    Regress(regress::Options),
     /// Starts a committee of four on this machine, with two funded wallets
     Devnet(devnet::Options),
     /// Checks what the compiler does not: who may depend on whom, links and paths in documents, heads of source files
     Tidy,
+    /// Compiles the kernel's filter and its manifest anew; nobody else needs its toolchain
+    BuildEbpf(build_ebpf::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Sim(options) => sim::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::Concurrency => concurrency::run(),
+        Command::Miri(options) => miri::run(&options),
+        Command::Secrets(options) => secrets::run(&options),
+        Command::Regress(options) => regress::run(&options),
         Command::Devnet(options) => devnet::run(&options),
         Command::Tidy => tidy::run(),
+        Command::BuildEbpf(options) => build_ebpf::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,8 +11,10 @@ struct Tool {
     needed_for: &'static str,
 }
 
-const TOOLS: [Tool; 4] = [
+const TOOLS: [Tool; 6] = [
     Tool { program: "ip", package: "iproute2", needed_for: "network namespaces and veth links" },
+    Tool { program: "tcpdump", package: "tcpdump", needed_for: "reading our pcapng files by another program" },
+    Tool { program: "setpriv", package: "util-linux", needed_for: "daemons without rights" },
     Tool { program: "mkfs.ext4", package: "e2fsprogs", needed_for: "the test on a full disk" },
     Tool { program: "mount", package: "mount", needed_for: "the tests on a full disk and on memory" },
     Tool { program: "umount", package: "mount", needed_for: "the tests on a full disk and on memory" },
@@ -53,14 +55,8 @@ pub fn system_tools() -> Result<()> {
     }
     let mut packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
     packages.dedup();
-    if rustix::process::geteuid().is_root() && is_installed("apt-get") {
-        let _ = shell::run("refreshing the list of packages", Command::new("apt-get").args(["update", "-qq"]));
-        let mut install = Command::new("apt-get");
-        install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&packages);
-        install.env("DEBIAN_FRONTEND", "noninteractive");
-        if shell::run(&format!("installing {}", packages.join(", ")), &mut install).is_ok() {
-            return Ok(());
-        }
+    if install_packages(&packages).is_ok() {
+        return Ok(());
     }
     for tool in &missing {
         eprintln!("note: `{}` is missing, needed for {}; install {}", tool.program, tool.needed_for, tool.package);
@@ -70,6 +66,35 @@ pub fn system_tools() -> Result<()> {
     }
     eprintln!("note: the tests that need them will be skipped and say so");
     Ok(())
+}
+
+/// Makes sure that one program is there, installing its package where we are root on a machine with apt.
+///
+/// # Errors
+/// If it is missing and cannot be installed here.
+pub fn require(program: &str, package: &str, needed_for: &str) -> Result<()> {
+    if is_installed(program) {
+        return Ok(());
+    }
+    if install_packages(&[package]).is_err() || !is_installed(program) {
+        bail!("`{program}` is missing, needed for {needed_for}; install the package {package}");
+    }
+    Ok(())
+}
+
+/// Installs Debian packages, where we are root on a machine with apt.
+///
+/// # Errors
+/// We are not, or apt fails; says what to install.
+pub fn install_packages(packages: &[&str]) -> Result<()> {
+    if !rustix::process::geteuid().is_root() || !is_installed("apt-get") {
+        bail!("install {}", packages.join(", "));
+    }
+    let _ = shell::run("refreshing the list of packages", Command::new("apt-get").args(["update", "-qq"]));
+    let mut install = Command::new("apt-get");
+    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages);
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    shell::run(&format!("installing {}", packages.join(", ")), &mut install)
 }
 
 /// Whether this is a CI run, in which a skipped test is a failure.

@@ -2,13 +2,13 @@
 //!
 //! The last thing it runs is `cargo test`; its last line sums up what that counted.
 
-use crate::{setup, shell, tidy};
+use crate::{fuzz, regress, secrets, setup, shell, tidy};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// Runs the slow suites ten times as long
+    /// Runs the slow suites ten times as long, then the fuzz targets for two minutes each, `cargo xtask secrets`, and the self-test of `cargo xtask regress`
     #[arg(long)]
     long: bool,
     /// Skips format, lints and documentation, and goes straight to the tests
@@ -19,6 +19,8 @@ pub struct Options {
     arguments: Vec<String>,
 }
 
+/// The kernel's filter, below the root.
+const KERNEL_MANIFEST: &str = "xdp-ebpf/Cargo.toml";
 /// How many times longer `--long` runs the slow suites.
 const LONG_SCALE: u32 = 10;
 /// Cases of a property test in an ordinary run, proptest's own default.
@@ -29,6 +31,11 @@ pub fn run(options: &Options) -> Result<()> {
     setup::system_tools()?;
     if !options.only_tests {
         shell::run("format", &mut shell::cargo(["fmt", "--all", "--check"]))?;
+        // A workspace of its own, which `--all` does not reach.
+        if shell::root().join(KERNEL_MANIFEST).exists() {
+            let format = ["fmt", "--manifest-path", KERNEL_MANIFEST, "--check"];
+            shell::run("format of the kernel's filter", &mut shell::cargo(format))?;
+        }
         eprintln!("== tidy");
         tidy::run()?;
         let lints = [
@@ -47,7 +54,11 @@ pub fn run(options: &Options) -> Result<()> {
         shell::run("documentation", documentation.env("RUSTDOCFLAGS", "--deny warnings"))?;
     }
     let built = build_programs()?;
-    let mut test = shell::cargo(["test", "--workspace", "--no-fail-fast"]);
+    let mut test = shell::cargo(["test", "--no-fail-fast"]);
+    // Beside `--workspace` cargo takes no notice of `--package`.
+    if !names_packages(&options.arguments) {
+        test.arg("--workspace");
+    }
     test.args(&options.arguments);
     for (directory, suffix) in [(&built.programs, ""), (&built.with_faults, "_WITH_FAULTS")] {
         test.env(format!("MESHPAY_TEST_AUTHORITY{suffix}"), directory.join("meshpay-authority"));
@@ -68,7 +79,21 @@ pub fn run(options: &Options) -> Result<()> {
     if counts.passed == 0 && options.arguments.is_empty() {
         bail!("no test ran");
     }
+    if options.long && options.arguments.is_empty() {
+        fuzz::run_long()?;
+        secrets::run(&secrets::Options::default())?;
+    }
+    // Last, so that nothing else runs beside what is timed.
+    if options.long && options.arguments.is_empty() {
+        regress::self_test()?;
+    }
     Ok(())
+}
+
+/// Whether arguments for `cargo test` choose packages.
+fn names_packages(arguments: &[String]) -> bool {
+    let of_cargo = arguments.iter().take_while(|argument| *argument != "--");
+    of_cargo.into_iter().any(|argument| argument.starts_with("--package") || argument.starts_with("-p"))
 }
 
 struct Built {
@@ -98,4 +123,16 @@ fn build_programs() -> Result<Built> {
     }
     shell::run("building them without", &mut shell::cargo(plain))?;
     Ok(built)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_packages;
+
+    #[test]
+    fn packages_are_chosen_before_the_dashes_only() {
+        let names = |line: &str| names_packages(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert!(names("--package meshpay-tests -- orders") && names("-p meshpay-net") && names("--package=xtask"));
+        assert!(!names("--test filter") && !names("-- --package"));
+    }
 }

@@ -1,21 +1,26 @@
-//! The file that holds the table: a header of one page, then the slots.
+//! The memory that holds the table's slots, and the file in which a clean stop leaves them: a header of one page, then the slots.
 //!
 //! The header's stamp says that the slots are those of one journal head. It is written at a clean stop and erased, durably, before
-//! the first change after a start. Without it the slots may hold anything.
+//! the first change after a start. Without it the file may hold anything.
+//!
+//! The file is written at a clean stop and at no other time: were it mapped, the kernel would write every page that a payment has touched within half a
+//! minute, for nothing, since after a crash nobody believes it, and each page's next change would fault.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::MmapMut;
 use meshpay_protocol::account::SLOT_LENGTH;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::Layout;
+use super::{Layout, huge_pages};
 
 const HEADER_BYTES: usize = 4096;
+/// Slots are read and written in pieces of this size.
+const PIECE_BYTES: usize = 1 << 20;
 const MAGIC: [u8; 8] = *b"MPAYIMG\0";
 const FORMAT_VERSION: u32 = 1;
 
@@ -83,12 +88,13 @@ pub enum ImageError {
     },
 }
 
-/// The mapped file.
+/// The slots.
 pub struct Image {
+    /// None: they are never kept.
     file: Option<File>,
     path: PathBuf,
     layout: Layout,
-    map: MmapMut,
+    memory: MmapMut,
 }
 
 impl Image {
@@ -110,21 +116,16 @@ impl Image {
         let bytes = (HEADER_BYTES + layout.bytes()) as u64;
         let fits = file.metadata().map_err(fail("reading its size"))?.len() == bytes;
         if !fits {
-            // A file of another size is no image of this layout. Truncating first makes all slots zero.
+            // A file of another size is no image of this layout.
             file.set_len(0).map_err(fail("emptying it"))?;
             file.set_len(bytes).map_err(fail("sizing it"))?;
         }
-        // Blocks are allocated now: a write to a hole of a full disk would kill the process by a signal.
+        // Blocks are allocated now, so that a clean stop finds room whatever the journal has taken meanwhile.
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
             .map_err(|errno| fail("allocating it")(errno.into()))?;
-        // SAFETY: the directory is locked by this process for as long as the mapping lives, so nobody truncates the file.
-        let map = unsafe { MmapOptions::new().len(bytes as usize).map_mut(&file) }.map_err(fail("mapping it"))?;
-        let mut image = Self { file: Some(file), path: path.to_owned(), layout, map };
-        let stamp = if fits { image.valid_stamp() } else { None };
+        let mut image = Self { file: Some(file), path: path.to_owned(), layout, memory: empty(path, layout)? };
+        let stamp = if fits { image.load()? } else { None };
         image.erase_stamp()?;
-        if stamp.is_none() && fits {
-            image.clear()?;
-        }
         Ok((image, stamp))
     }
 
@@ -134,12 +135,8 @@ impl Image {
     /// Where memory is lacking.
     pub fn in_memory(layout: Layout) -> Result<Self, ImageError> {
         let path = PathBuf::from("(memory)");
-        let map = MmapMut::map_anon(HEADER_BYTES + layout.bytes()).map_err(|source| ImageError::Io {
-            path: path.clone(),
-            action: "mapping it",
-            source,
-        })?;
-        Ok(Self { file: None, path, layout, map })
+        let memory = empty(&path, layout)?;
+        Ok(Self { file: None, path, layout, memory })
     }
 
     /// Sizes of the table.
@@ -152,7 +149,13 @@ impl Image {
     /// # Errors
     /// See [`ImageError`].
     pub fn stamp(&mut self, stamp: &Stamp) -> Result<(), ImageError> {
-        self.map.flush().map_err(|source| self.error("writing its slots", source))?;
+        let Some(file) = &self.file else { return Ok(()) };
+        let mut content = blake3::Hasher::new();
+        for (piece, at) in self.memory.chunks(PIECE_BYTES).zip((HEADER_BYTES..).step_by(PIECE_BYTES)) {
+            content.update(piece);
+            file.write_all_at(piece, at as u64).map_err(|source| self.error("writing its slots", source))?;
+        }
+        file.sync_all().map_err(|source| self.error("syncing its slots", source))?;
         let header = Header {
             magic: MAGIC,
             version: U32::new(FORMAT_VERSION),
@@ -164,62 +167,66 @@ impl Image {
             journal_head: U64::new(stamp.journal_head),
             journal_chain: stamp.journal_chain,
             hash_key: stamp.hash_key,
-            content: self.content(),
+            content: *content.finalize().as_bytes(),
             check: [0; 32],
         };
         self.write_header(&header.sealed())
     }
 
-    fn valid_stamp(&self) -> Option<Stamp> {
-        let (header, _) = Header::read_from_prefix(&self.map).ok()?;
-        let fits = header.magic == MAGIC
-            && header.version.get() == FORMAT_VERSION
-            && header.stamped.get() == 1
-            && header.is_sealed()
-            && header.region_slots.get() == self.layout.region_slots as u64
-            && header.content == self.content();
-        fits.then_some(Stamp {
+    /// Reads the slots of a stamped file. Returns its stamp if it fits; otherwise all slots are empty again.
+    fn load(&mut self) -> Result<Option<Stamp>, ImageError> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let mut header = Header::new_zeroed();
+        // A file that cannot be read is as good as none: all that is in it is in the journal.
+        if file.read_exact_at(header.as_mut_bytes(), 0).is_err()
+            || header.magic != MAGIC
+            || header.version.get() != FORMAT_VERSION
+            || header.stamped.get() != 1
+            || !header.is_sealed()
+            || header.region_slots.get() != self.layout.region_slots as u64
+        {
+            return Ok(None);
+        }
+        // The kernel reads further ahead then; where it does not, it is only slower.
+        let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+        let mut content = blake3::Hasher::new();
+        let mut is_read = true;
+        for (piece, at) in self.memory.chunks_mut(PIECE_BYTES).zip((HEADER_BYTES..).step_by(PIECE_BYTES)) {
+            is_read = file.read_exact_at(piece, at as u64).is_ok();
+            if !is_read {
+                break;
+            }
+            content.update(piece);
+        }
+        if !is_read || header.content != *content.finalize().as_bytes() {
+            self.clear()?;
+            return Ok(None);
+        }
+        Ok(Some(Stamp {
             genesis: header.genesis,
             journal_head: header.journal_head.get(),
             journal_chain: header.journal_chain,
             voting_stopped: header.voting_stopped.get(),
             hash_key: header.hash_key,
-        })
-    }
-
-    fn content(&self) -> [u8; 32] {
-        *blake3::hash(&self.map[HEADER_BYTES..]).as_bytes()
+        }))
     }
 
     fn erase_stamp(&mut self) -> Result<(), ImageError> {
         self.write_header(&Header::new_zeroed())
     }
 
-    /// Written by a system call and synced: only a sync of the file, not of the mapping, covers a header on its own page.
     fn write_header(&mut self, header: &Header) -> Result<(), ImageError> {
         let Some(file) = &self.file else { return Ok(()) };
         file.write_all_at(header.as_bytes(), 0).map_err(|source| self.error("writing its header", source))?;
         file.sync_all().map_err(|source| self.error("syncing it", source))
     }
 
-    /// Makes all slots empty. Punching a hole and allocating again costs no write of the old bytes.
+    /// Makes all slots empty.
     ///
     /// # Errors
-    /// See [`ImageError`].
+    /// Where memory is lacking.
     pub fn clear(&mut self) -> Result<(), ImageError> {
-        match &self.file {
-            None => self.map[HEADER_BYTES..].fill(0),
-            Some(file) => {
-                let length = self.layout.bytes() as u64;
-                let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
-                if rustix::fs::fallocate(file, flags, HEADER_BYTES as u64, length).is_err() {
-                    self.map[HEADER_BYTES..].fill(0);
-                } else {
-                    rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), HEADER_BYTES as u64, length)
-                        .map_err(|errno| self.error("allocating it", errno.into()))?;
-                }
-            }
-        }
+        self.memory = empty(&self.path, self.layout)?;
         Ok(())
     }
 
@@ -237,7 +244,7 @@ impl Image {
     pub(super) unsafe fn slot_bytes(&self, at: usize) -> &[u8; SLOT_LENGTH] {
         assert!(at < self.layout.slots());
         // SAFETY: in bounds by the assertion and the mapping's length; any bytes are a valid array; not written meanwhile, says the caller.
-        unsafe { &*self.map.as_ptr().add(HEADER_BYTES + at * SLOT_LENGTH).cast() }
+        unsafe { &*self.memory.as_ptr().add(at * SLOT_LENGTH).cast() }
     }
 
     /// The bytes of a slot, for writing through a shared table.
@@ -253,9 +260,20 @@ impl Image {
     )]
     pub(super) unsafe fn slot_bytes_mut(&self, at: usize) -> &mut [u8; SLOT_LENGTH] {
         assert!(at < self.layout.slots());
-        // SAFETY: in bounds as above; the mapping is writable and was made by `map_mut`, whose pointer carries write permission.
-        unsafe { &mut *self.map.as_ptr().cast_mut().add(HEADER_BYTES + at * SLOT_LENGTH).cast() }
+        // SAFETY: in bounds as above; the mapping is writable and was made by `map_anon`, whose pointer carries write permission.
+        unsafe { &mut *self.memory.as_ptr().cast_mut().add(at * SLOT_LENGTH).cast() }
     }
+}
+
+/// Memory for the slots, all of them empty.
+fn empty(path: &Path, layout: Layout) -> Result<MmapMut, ImageError> {
+    let memory = MmapMut::map_anon(layout.bytes()).map_err(|source| ImageError::Io {
+        path: path.to_owned(),
+        action: "getting memory for it",
+        source,
+    })?;
+    huge_pages::ask_for(&memory);
+    Ok(memory)
 }
 
 #[cfg(test)]
@@ -290,7 +308,7 @@ mod tests {
         let (image, stamp) = Image::open(&path, layout).unwrap();
         assert_eq!(stamp, None);
         // SAFETY: the only reference in this test.
-        assert_eq!(unsafe { image.slot_bytes(5) }, &[0; SLOT_LENGTH], "an unstamped image is cleared");
+        assert_eq!(unsafe { image.slot_bytes(5) }, &[0; SLOT_LENGTH], "what was not stamped is not read");
     }
 
     #[test]
@@ -300,13 +318,16 @@ mod tests {
         let layout = Layout::for_capacity(100);
         for rotten in [0, 40, 150, HEADER_BYTES, HEADER_BYTES + layout.bytes() - 1] {
             let (mut image, _) = Image::open(&path, layout).unwrap();
+            scribble(&image, 7, 3);
             image.stamp(&STAMP).unwrap();
             drop(image);
             let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
             let mut byte = [0];
             file.read_exact_at(&mut byte, rotten as u64).unwrap();
             file.write_all_at(&[byte[0] ^ 4], rotten as u64).unwrap();
-            assert_eq!(Image::open(&path, layout).unwrap().1, None, "byte {rotten}");
+            let (image, stamp) = Image::open(&path, layout).unwrap();
+            assert_eq!(stamp, None, "byte {rotten}");
+            assert!(image.memory.iter().all(|byte| *byte == 0), "byte {rotten}");
         }
         let (mut image, _) = Image::open(&path, layout).unwrap();
         image.stamp(&STAMP).unwrap();

@@ -43,9 +43,8 @@ impl Layout {
         self.region_slots - self.region_slots / 16
     }
 
-    /// For an account that exists a slot is set aside below this many: it is hardly ever needed, since most are paid in a token they have,
-    /// and a region full of others' accounts shall not keep anybody from being paid. Two more stay free, so that two workers that race for
-    /// the last one leave it and probing ends.
+    /// A certificate takes a slot for a further token of an account that exists below this many: a region full of others' accounts shall not
+    /// keep anybody from being paid. Two more stay free, so that two workers that race for the last one leave it and probing ends.
     pub fn existing_limit(&self) -> usize {
         self.region_slots - 3
     }

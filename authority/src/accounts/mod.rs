@@ -1,9 +1,13 @@
-//! The account table: fixed slots in one memory-mapped file, each shard in a region of its own, each region written by one worker.
+//! The account table: fixed slots in memory, each shard in a region of its own, each region written by one worker.
 //!
-//! The file is an image of the journal, never the truth: after anything but a clean stop it is rebuilt (DESIGN 5.1, 5.2).
+//! A clean stop leaves the slots in a file. That is an image of the journal, never the truth: after anything but a clean stop the table is rebuilt
+//! (DESIGN 5.1, 5.2).
 
+mod huge_pages;
 mod image;
+mod index;
 mod layout;
+mod prefetch;
 mod table;
 
 pub use image::{Image, ImageError, Stamp};

@@ -3,12 +3,12 @@
 //! What always holds:
 //! - a slot is read and written through the one [`WorkerAccounts`] that owns its shard; [`AccountTable::split`] makes each
 //!   shard the property of exactly one;
-//! - other workers see fingerprints only, which are atomic: enough to know whether an account exists and to set room aside;
+//! - other workers see fingerprints and first tokens only, which are atomic: enough to know whether an account exists, whether a
+//!   credit would take a slot, and to set room aside;
 //! - a slot once taken is never given up, so probing may stop at the first empty fingerprint.
 
 use std::hash::Hasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use meshpay_protocol::account::{SLOT_LENGTH, shard_of, slot_kind};
 use meshpay_protocol::{Account, Accounts, SlotIndex, SlotName, TableFull};
@@ -16,6 +16,8 @@ use meshpay_wire::{PublicKey, SHARDS};
 use siphasher::sip::SipHasher13;
 use zerocopy::FromBytes;
 
+use super::index::{Index, Probe};
+use super::prefetch::prefetch;
 use super::{Image, Layout};
 
 /// The whole table, before it is split among workers and after they have stopped.
@@ -26,10 +28,9 @@ pub struct AccountTable {
 struct Shared {
     image: Image,
     layout: Layout,
-    /// Keyed hash of the slot's name, 0 for an empty slot. The key is secret, so nobody can grind keys that collide.
-    fingerprints: Box<[AtomicU64]>,
-    /// Slots taken or set aside, per shard.
-    used: Box<[AtomicU32]>,
+    /// What workers see of each other's slots without touching them.
+    index: Index,
+    /// Key of the fingerprints. It is secret, so nobody can grind keys that collide.
     hash_key: [u8; 16],
 }
 
@@ -39,16 +40,13 @@ impl AccountTable {
     /// Slots may hold any bytes if the image was not stamped; the caller then has cleared it before.
     pub fn new(image: Image, hash_key: [u8; 16]) -> Self {
         let layout = image.layout();
-        let fingerprints = (0..layout.slots()).map(|_| AtomicU64::new(0)).collect();
-        let used = (0..SHARDS).map(|_| AtomicU32::new(0)).collect();
-        let shared = Shared { image, layout, fingerprints, used, hash_key };
+        let shared = Shared { image, layout, index: Index::new(SHARDS, layout.region_slots), hash_key };
         let table = Self { shared: Arc::new(shared) };
         for at in 0..layout.slots() {
             let slot = table.slot_at(at);
             if slot.kind != slot_kind::EMPTY {
                 let name = name_of(slot);
-                table.shared.fingerprints[at].store(table.shared.fingerprint(name), Ordering::Relaxed);
-                table.shared.used[at / layout.region_slots].fetch_add(1, Ordering::Relaxed);
+                table.shared.index.publish(at, slot.token.get(), table.shared.fingerprint(name));
             }
         }
         table
@@ -87,7 +85,7 @@ impl AccountTable {
 
     /// Slots taken in all shards.
     pub fn used(&self) -> u64 {
-        self.shared.used_slots()
+        self.shared.index.used_slots()
     }
 
     /// Counts for metrics that may be read while workers run.
@@ -112,7 +110,7 @@ pub struct TableGauge {
 impl TableGauge {
     /// Slots taken or set aside.
     pub fn used(&self) -> u64 {
-        self.shared.used_slots()
+        self.shared.index.used_slots()
     }
 
     /// Slots that there are.
@@ -122,10 +120,6 @@ impl TableGauge {
 }
 
 impl Shared {
-    fn used_slots(&self) -> u64 {
-        self.used.iter().map(|used| u64::from(used.load(Ordering::Relaxed))).sum()
-    }
-
     fn fingerprint(&self, name: SlotName<'_>) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.hash_key);
         hasher.write(name.key);
@@ -135,26 +129,9 @@ impl Shared {
         hasher.finish().max(1)
     }
 
-    /// Finds the slot with this fingerprint, or the empty slot where it would go. Returns nothing in a region without either.
-    fn probe(&self, shard: usize, fingerprint: u64) -> Option<Probe> {
-        let slots = self.layout.region_slots;
-        let region = &self.fingerprints[shard * slots..(shard + 1) * slots];
-        let start = ((u128::from(fingerprint) * slots as u128) >> 64) as usize;
-        for step in 0..slots {
-            let at = if start + step < slots { start + step } else { start + step - slots };
-            match region[at].load(Ordering::Acquire) {
-                0 => return Some(Probe::Empty(shard * slots + at)),
-                found if found == fingerprint => return Some(Probe::Found(shard * slots + at)),
-                _ => {}
-            }
-        }
-        None
+    fn probe(&self, shard: usize, name: SlotName<'_>) -> Option<Probe> {
+        self.index.probe(shard, self.fingerprint(name))
     }
-}
-
-enum Probe {
-    Found(SlotIndex),
-    Empty(SlotIndex),
 }
 
 /// One worker's view of the table.
@@ -177,13 +154,36 @@ impl Accounts for WorkerAccounts {
     }
 
     fn exists(&self, key: &PublicKey) -> bool {
-        let fingerprint = self.shared.fingerprint(SlotName::account(key));
-        matches!(self.shared.probe(shard_of(key), fingerprint), Some(Probe::Found(_)))
+        matches!(self.shared.probe(shard_of(key), SlotName::account(key)), Some(Probe::Found(_)))
+    }
+
+    fn credit_takes_slot(&self, key: &PublicKey, token: u32) -> bool {
+        let shared = &self.shared;
+        let find = |name| shared.probe(shard_of(key), name);
+        match find(SlotName::account(key)) {
+            Some(Probe::Found(at)) if shared.index.token(at) == token => false,
+            Some(Probe::Found(_)) => !matches!(find(SlotName::further(key, token)), Some(Probe::Found(_))),
+            _ => true,
+        }
+    }
+
+    fn expect(&self, key: &PublicKey) {
+        self.shared.index.expect(shard_of(key), self.shared.fingerprint(SlotName::account(key)));
+    }
+
+    fn expect_slot(&self, key: &PublicKey) {
+        if !self.owns(key) {
+            return;
+        }
+        let found = self.shared.probe(shard_of(key), SlotName::account(key));
+        if let Some(Probe::Found(at)) = found {
+            prefetch(self.slot(at));
+        }
     }
 
     fn find(&self, name: SlotName<'_>) -> Option<SlotIndex> {
         debug_assert!(self.owns(name.key));
-        let Some(Probe::Found(at)) = self.shared.probe(shard_of(name.key), self.shared.fingerprint(name)) else {
+        let Some(Probe::Found(at)) = self.shared.probe(shard_of(name.key), name) else {
             return None;
         };
         // Two names with one 64-bit fingerprint under a secret key do not happen in a table of 2^24; if they did, the second
@@ -203,39 +203,32 @@ impl Accounts for WorkerAccounts {
         account_mut(unsafe { self.shared.image.slot_bytes_mut(at) })
     }
 
-    fn insert(&mut self, name: SlotName<'_>) -> Result<SlotIndex, TableFull> {
+    fn insert(&mut self, name: SlotName<'_>, token: u32) -> Result<SlotIndex, TableFull> {
         let shard = shard_of(name.key);
         let fingerprint = self.shared.fingerprint(name);
-        if self.shared.used[shard].load(Ordering::Relaxed) as usize >= self.shared.layout.region_slots - 1 {
+        if self.shared.index.used(shard) >= self.shared.layout.region_slots - 1 {
             return Err(TableFull);
         }
-        let Some(Probe::Empty(at)) = self.shared.probe(shard, fingerprint) else {
+        let Some(Probe::Empty(at)) = self.shared.index.probe(shard, fingerprint) else {
             return Err(TableFull);
         };
-        *self.slot_mut(at) = Account::empty(name);
-        self.shared.used[shard].fetch_add(1, Ordering::Relaxed);
-        self.shared.fingerprints[at].store(fingerprint, Ordering::Release);
+        *self.slot_mut(at) = Account::empty(name, token);
+        self.shared.index.publish(at, token, fingerprint);
         Ok(at)
     }
 
     fn room_for_vote(&self, recipient: &PublicKey) -> bool {
-        let used = self.shared.used[shard_of(recipient)].load(Ordering::Relaxed) as usize;
-        used < self.shared.layout.vote_limit()
+        self.shared.index.used(shard_of(recipient)) < self.shared.layout.vote_limit()
     }
 
     fn reserve(&mut self, recipient: &PublicKey) -> Result<(), TableFull> {
         let layout = self.shared.layout;
         let limit = if self.exists(recipient) { layout.existing_limit() } else { layout.certificate_limit() };
-        let used = &self.shared.used[shard_of(recipient)];
-        if used.fetch_add(1, Ordering::Relaxed) as usize >= limit {
-            used.fetch_sub(1, Ordering::Relaxed);
-            return Err(TableFull);
-        }
-        Ok(())
+        if self.shared.index.reserve(shard_of(recipient), limit) { Ok(()) } else { Err(TableFull) }
     }
 
     fn release_reserved(&mut self, recipient: &PublicKey) {
-        self.shared.used[shard_of(recipient)].fetch_sub(1, Ordering::Relaxed);
+        self.shared.index.release(shard_of(recipient));
     }
 }
 
@@ -318,7 +311,7 @@ mod tests {
             if !view.room_for_vote(&in_shard_0(n)) {
                 votes_ended_at.get_or_insert(n);
             }
-            view.insert(SlotName::account(&in_shard_0(n))).unwrap();
+            view.insert(SlotName::account(&in_shard_0(n)), 1).unwrap();
             n += 1;
         }
         let layout = Layout::for_capacity(0);
@@ -332,8 +325,21 @@ mod tests {
     fn a_slot_of_another_worker_cannot_be_touched() {
         let mut table = table(1_000);
         let mut views = table.split(2).unwrap();
-        let at = views[1].insert(SlotName::account(&key(1))).unwrap();
+        let at = views[1].insert(SlotName::account(&key(1)), 1).unwrap();
         let _ = views[0].slot(at);
+    }
+
+    #[test]
+    fn another_worker_sees_which_tokens_an_account_has() {
+        let mut table = table(1_000);
+        let mut views = table.split(2).unwrap();
+        assert!(views[0].credit_takes_slot(&key(1), 7));
+        views[1].balance_slot_or_insert(&key(1), 7).unwrap();
+        views[1].balance_slot_or_insert(&key(1), 0).unwrap();
+        for view in &views {
+            assert!(!view.credit_takes_slot(&key(1), 7) && !view.credit_takes_slot(&key(1), 0));
+            assert!(view.credit_takes_slot(&key(1), 8) && view.credit_takes_slot(&key(3), 7));
+        }
     }
 
     #[test]
@@ -341,7 +347,7 @@ mod tests {
         let mut table = table(1_000);
         let mut views = table.split(2).unwrap();
         assert!(!views[0].exists(&key(1)));
-        views[1].insert(SlotName::account(&key(1))).unwrap();
+        views[1].insert(SlotName::account(&key(1)), 1).unwrap();
         assert!(views[0].exists(&key(1)));
         assert!(table.split(2).is_none(), "a shard cannot be given out twice");
     }

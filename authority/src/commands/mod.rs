@@ -2,6 +2,9 @@
 
 mod audit;
 mod check;
+mod doctor;
+mod dump;
+mod filter;
 mod genesis;
 mod init;
 mod run;
@@ -38,6 +41,12 @@ enum Command {
     Audit(audit::Audit),
     /// Ask a running daemon how it is.
     Status(status::Status),
+    /// Say what this host's interfaces can do: kernel, rights, driver, and for each rung of packet I/O yes, or no, why and what to do.
+    Doctor(doctor::Doctor),
+    /// Show messages as they pass, in words or as a pcapng file for Wireshark. Needs CAP_NET_RAW.
+    Dump(dump::Dump),
+    /// Show what the filter of a running daemon does; take it off, put it back.
+    Filter(filter::Filter),
     /// Take a moved journal directory as the only one from now on.
     Adopt(init::Adopt),
 }
@@ -70,6 +79,9 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Doctor(command) => command.run(),
+        Command::Dump(command) => command.run(),
+        Command::Filter(command) => command.run(),
         Command::Adopt(command) => command.run(),
     };
     done.unwrap_or_else(|error| {

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::daemon;
 use crate::directory::Directory;
-use crate::settings::{DurabilitySetting, LogFormat, Settings};
+use crate::settings::{DurabilitySetting, LogFormat, RungChoice, RungName, Settings};
 
 /// Flags of `run`; each overrides the settings file.
 #[derive(clap::Args)]
@@ -54,6 +54,18 @@ pub struct Overrides {
     /// How long a proven equivocation bars new orders, in milliseconds.
     #[arg(long)]
     penalty_ms: Option<u64>,
+    /// Interface on which the filter runs, for example mesh0.
+    #[arg(long)]
+    interface: Option<String>,
+    /// Best means of packet I/O to try: auto, udp, xdp-udp, xdp-udp-xsk-out, xsk-copy or xsk-zero-copy.
+    #[arg(long)]
+    rung: Option<RungChoice>,
+    /// Refuse to start below this rung.
+    #[arg(long, value_name = "RUNG")]
+    require: Option<RungName>,
+    /// User to become when started as root, after all rights were used.
+    #[arg(long)]
+    user: Option<String>,
     /// Form of the log on standard error. RUST_LOG sets what is logged.
     #[arg(long)]
     log: Option<LogFormat>,
@@ -76,6 +88,10 @@ impl Overrides {
         set(&mut settings.journal.segment_mib, self.segment_mib);
         set(&mut settings.journal.checkpoint_mib, self.checkpoint_mib);
         set(&mut settings.penalty_ms, self.penalty_ms);
+        set(&mut settings.filter.interface, self.interface);
+        set(&mut settings.filter.rung, self.rung);
+        set(&mut settings.filter.require, self.require);
+        set(&mut settings.filter.user, self.user);
         set(&mut settings.log, self.log);
     }
 }

@@ -12,16 +12,23 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{ControlState, metrics};
+use super::{ControlSocket, ControlState, metrics};
+use crate::{dump, network};
 
 /// Serves until SIGTERM or SIGINT, and returns which it was. `ready` is called with the real address once both are listened for.
-pub fn serve(address: SocketAddr, state: &Arc<ControlState>, ready: impl FnOnce(SocketAddr)) -> Result<&'static str> {
+pub fn serve(
+    address: SocketAddr,
+    state: &Arc<ControlState>,
+    socket: ControlSocket,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<&'static str> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let router = Router::new()
         .route("/metrics", get(metrics_page))
         .route("/health", get(health))
         .route("/status", get(status))
         .with_state(Arc::clone(state));
+    let private = dump::router(Arc::clone(&state.dump)).merge(network::router(Arc::clone(&state.network)));
     runtime.block_on(async move {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -32,6 +39,10 @@ pub fn serve(address: SocketAddr, state: &Arc<ControlState>, ready: impl FnOnce(
         tokio::select! {
             _ = terminate.recv() => Ok("SIGTERM"),
             _ = interrupt.recv() => Ok("SIGINT"),
+            served = socket.serve(private) => {
+                served?;
+                Ok("the end of the control socket")
+            }
             served = axum::serve(listener, router) => {
                 served.context("the metrics server failed")?;
                 Ok("the end of the metrics server")

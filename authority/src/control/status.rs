@@ -7,9 +7,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::latency::LatencyHistogram;
 use crate::accounts::TableGauge;
 use crate::daemon::ThreadShared;
+use crate::dump::DumpRing;
 use crate::journal::{Handle, Room};
+use crate::network::NetworkView;
 use crate::pipeline::Voting;
 use crate::pipeline::counters::{Histogram, WorkerCounters};
 
@@ -20,6 +23,8 @@ pub struct StageHistograms {
     pub write: Histogram,
     /// Syncing.
     pub sync: Histogram,
+    /// Syncing once more, finely: every promise of latency is one above the disk's own.
+    pub sync_latency: LatencyHistogram,
 }
 
 /// Everything that is shown.
@@ -46,6 +51,10 @@ pub struct ControlState {
     pub workers: Vec<Arc<WorkerCounters>>,
     /// What each worker's thread shares, for its port's counters.
     pub threads: Vec<Arc<ThreadShared>>,
+    /// Copies of packets for whoever watches.
+    pub dump: Arc<DumpRing>,
+    /// By which means packets come and go, and the filter.
+    pub network: Arc<NetworkView>,
     /// The journal's commits.
     pub commits: Arc<StageHistograms>,
     /// Position of the newest checkpoint.
@@ -89,7 +98,7 @@ impl ControlState {
             name: self.name.clone(),
             genesis: self.genesis.clone(),
             listen: self.listen,
-            rung: "udp",
+            rung: self.network.rung().name(),
             signatures: self.signatures,
             durability: self.durability,
             voting: self.voting.stopped().is_none(),

@@ -1,6 +1,7 @@
 //! The running daemon: recovers, opens sockets, starts one thread per worker, and stops cleanly.
 
 mod clock;
+mod first_balances;
 mod run;
 mod worker_thread;
 

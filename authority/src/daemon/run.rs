@@ -8,18 +8,24 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use meshpay_net::{UdpConfig, UdpGroup};
+use meshpay_net::host::{User, drop_privileges};
+use meshpay_net::{RingSlot, UdpConfig, UdpGroup, UdpPort, WorkerPort};
 use meshpay_protocol::Ed25519Signatures;
+use meshpay_wire::filter::TableSizes;
 use meshpay_wire::{Header, TokenKey};
 
+use super::first_balances::FirstBalances;
 use super::worker_thread::{self, ThreadShared};
 use crate::accounts::{Layout, Stamp};
-use crate::control::{self, ControlState, StageHistograms};
+use crate::control::{self, ControlSocket, ControlState, StageHistograms};
 use crate::directory::Directory;
+use crate::dump::{DumpRing, WatchedPort};
 use crate::fault;
+use crate::filter::PlainTables;
 use crate::journal::{Disk, Hooks, Identity, JournalConfig, JournalThread, MarkPlace, RealDisk};
 use crate::journal_port::JournalPort;
 use crate::key::KeyFile;
+use crate::network::{self, Coverage, Keeper, NetworkRequest, Prepared, Tables, WorkerFilter};
 use crate::pipeline::counters::WorkerCounters;
 use crate::pipeline::{Voting, Worker, WorkerParts, crossings};
 use crate::settings::Settings;
@@ -45,8 +51,9 @@ pub(crate) fn journal_config(settings: &Settings) -> JournalConfig {
 
 /// Runs the authority of a directory until SIGTERM or SIGINT.
 pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
+    let inherited = network::inherited_links();
     settings.check()?;
-    let (genesis, allocations) = directory.read_genesis()?;
+    let genesis = directory.read_genesis_alone()?;
     let rules = Arc::new(genesis.rules()?);
     let key = KeyFile::read(&directory.key())?;
     let signing_key = key.signing_key();
@@ -65,22 +72,41 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
             directory.path().display()
         );
     };
+    // All that needs rights, before recovery, which may take long, and before any thread, since rights belong to threads.
+    let token_key = TokenKey::new(random()?);
+    let sockets = open_sockets(settings)?;
+    let listen = sockets[0].local_address();
+    let prepared =
+        network::prepare(NetworkRequest { settings, token_key: &token_key, table_key: random()?, inherited })?;
+    say_rung(&prepared);
+    let tables = match &prepared.filter {
+        Some(filter) => filter.program.tables().clone(),
+        None => Tables::Plain(Arc::new(PlainTables::new(TableSizes::ORDINARY, random()?, token_key.clone()))),
+    };
+    let coverage = Coverage::default();
+    // Before the first worker looks: what waits in its socket has met the program, and would be taken for its own echo.
+    coverage.set(prepared.filter.as_ref().map(|filter| filter.index));
+    give_up_rights(settings)?;
+
     let identity = Identity { journal: journal_number, network: rules.genesis.0 };
     let disk: Arc<dyn Disk> = fault::journal_disk(Arc::new(RealDisk::open(&directory.journal())?));
-    let mark = MarkPlace { disk: Arc::new(RealDisk::open(directory.path())?), name: Directory::MARK.to_owned() };
-    let layout = Layout::for_capacity(settings.accounts.capacity.max(allocations.len() as u64));
-    let allocations = Arc::new(allocations);
+    let store: Arc<dyn Disk> = Arc::new(RealDisk::open(directory.path())?);
+    let mark = MarkPlace { disk: Arc::clone(&store), name: Directory::MARK.to_owned() };
+    let layout = Layout::for_capacity(settings.accounts.capacity.max(genesis.allocations.count));
     let started = Instant::now();
+    let first_balances = FirstBalances::begin_reading(directory, genesis)?;
     let mut recovered = state::recover(&RecoverySources {
         disk: &disk,
         mark: &mark,
         identity,
         journal: journal_config(settings),
         image: directory.image(),
-        checkpoints: directory.path().to_owned(),
+        checkpoints: &store,
         layout,
-        allocations: &allocations,
+        allocations: &|| Ok(first_balances.get()?),
+        hash_key: random()?,
     })?;
+    let allocations = Arc::clone(first_balances.get()?);
     tracing::info!(
         origin = recovered.origin,
         records = recovered.read.records,
@@ -95,9 +121,6 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
         tracing::error!(reason, "this authority has stopped voting for good; it executes certificates only");
     }
 
-    let config = UdpConfig::new(settings.listen);
-    let ports = UdpGroup::open(&config, settings.workers, Header::ACCOUNT_OFFSET as u32)?;
-    let listen = ports[0].local_address();
     let commits = Arc::new(StageHistograms::default());
     let journal = JournalThread::start(recovered.journal, journal_hooks(&commits))
         .context("cannot start the journal's threads")?;
@@ -113,7 +136,6 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
         })
         .collect();
     let counters: Vec<Arc<WorkerCounters>> = (0..settings.workers).map(|_| Arc::default()).collect();
-    let token_key = TokenKey::new(random()?);
     let views = recovered.table.split(settings.workers).context("the account table is in use")?;
     let gauge = recovered.table.gauge();
     let mut joins = Vec::new();
@@ -126,6 +148,7 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
             accounts,
             journal: JournalPort(handle.clone()),
             signatures: Ed25519Signatures::new(&rules.committee, key.signing_key())?,
+            filter: WorkerFilter::new(tables.clone(), coverage.clone()),
             crossing,
             voting: Arc::clone(&voting),
             token_key: token_key.clone(),
@@ -135,7 +158,11 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
         });
     }
     drop(key);
-    for (worker, (parts, port)) in parts.into_iter().zip(ports).enumerate() {
+    let dump = Arc::new(DumpRing::default());
+    let slots: Vec<Arc<RingSlot>> = (0..settings.workers).map(|_| RingSlot::new()).collect::<Result<_, _>>()?;
+    for (worker, (parts, socket)) in parts.into_iter().zip(sockets).enumerate() {
+        let port = WorkerPort::new(socket, Arc::clone(&slots[worker]));
+        let port = WatchedPort::new(port, Arc::clone(&dump), listen);
         let shared = Arc::clone(&threads[worker]);
         let waiter = handle.waiter().context("cannot make a worker's wake-up")?;
         let core = (!settings.cores.is_empty()).then(|| settings.cores[worker % settings.cores.len()]);
@@ -155,6 +182,8 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
         joins.push(thread);
     }
 
+    let network = Keeper::start(prepared, &slots, &counters, coverage, settings)?;
+
     let control = Arc::new(ControlState {
         authority: hex::encode(rules.committee.members()[place].key),
         name: rules.committee.members()[place].name.clone(),
@@ -167,22 +196,25 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
         gauge: Mutex::new(Some(gauge)),
         workers: counters,
         threads: threads.clone(),
+        network: Arc::clone(&network),
+        dump,
         commits,
         checkpoint: AtomicU64::new(0),
         started: Instant::now(),
     });
-    let checkpointer =
-        Checkpointer { directory: directory.path().to_owned(), disk: Arc::clone(&disk), identity, layout, allocations };
+    let checkpointer = Checkpointer { store, disk: Arc::clone(&disk), identity, layout, allocations };
     control.checkpoint.store(checkpointer.newest(), Ordering::Relaxed);
     checkpoint_thread(checkpointer, settings.journal.checkpoint_mib << 20, &control)?;
 
-    let stopped = control::serve(settings.metrics, &control, |metrics: SocketAddr| {
+    let socket = ControlSocket::bind(directory.path())?;
+    let stopped = control::serve(settings.metrics, &control, socket, |metrics: SocketAddr| {
         // A stdout that nobody reads any more is no reason to end.
         let _ = writeln!(
             std::io::stdout(),
-            "ready listen={listen} metrics={metrics} durability={} workers={} rung=udp signatures={} authority={} genesis={}",
+            "ready listen={listen} metrics={metrics} durability={} workers={} rung={} signatures={} authority={} genesis={}",
             control.durability,
             settings.workers,
+            network.rung(),
             control.signatures,
             control.authority,
             &control.genesis[..16]
@@ -194,6 +226,7 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
         }
     })?;
     tracing::info!(signal = stopped, "stopping");
+    network.close();
     let clean = drain(&threads);
     for shared in &threads {
         shared.ended.store(true, Ordering::Release);
@@ -230,6 +263,39 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
     }
     tracing::info!(head = end.head.0, "stopped cleanly");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the workers' sockets; the kernel steers by the first message's account.
+fn open_sockets(settings: &Settings) -> Result<Vec<UdpPort>> {
+    Ok(UdpGroup::open(&UdpConfig::new(settings.listen), settings.workers, Header::ACCOUNT_OFFSET as u32)?)
+}
+
+/// Says by which means packets come and go, and what stood in the way of better ones.
+fn say_rung(prepared: &Prepared) {
+    for missed in &prepared.missed {
+        tracing::info!("not {missed}");
+    }
+    match &prepared.filter {
+        Some(filter) => {
+            tracing::info!(rung = %prepared.rung, interface = filter.interface, "{}", prepared.rung.description())
+        }
+        None => tracing::info!(rung = %prepared.rung, "{}", prepared.rung.description()),
+    }
+}
+
+/// From here on the daemon works by the descriptors that it holds. Root, without a filter and without a user to become, keeps what it has,
+/// since nothing was asked for.
+fn give_up_rights(settings: &Settings) -> Result<()> {
+    let user = match settings.filter.user.as_str() {
+        "" => None,
+        name => Some(User::named(name)?),
+    };
+    if user.is_none() && settings.filter.interface.is_empty() && rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    drop_privileges(user.as_ref())?;
+    tracing::info!(user = user.as_ref().map_or("unchanged", User::name), "all rights were given up");
+    Ok(())
 }
 
 /// Ends the process when its thread panics: accounts that nobody serves any more must not look like a healthy authority.
@@ -277,6 +343,7 @@ fn journal_hooks(commits: &Arc<StageHistograms>) -> Hooks {
         on_commit: Some(Box::new(move |report| {
             commits.write.record_ns(report.write_us * 1_000);
             commits.sync.record_ns(report.sync_us * 1_000);
+            commits.sync_latency.record_us(report.sync_us);
         })),
     }
 }
@@ -292,7 +359,8 @@ fn checkpoint_thread(checkpointer: Checkpointer, interval_bytes: u64, control: &
             if control.journal.durable().0 < control.checkpoint.load(Ordering::Relaxed) + interval_bytes {
                 continue;
             }
-            match checkpointer.make(&control.journal) {
+            let made = random().and_then(|hash_key| Ok(checkpointer.make(&control.journal, hash_key)?));
+            match made {
                 Ok(position) => {
                     control.checkpoint.store(position.0, Ordering::Relaxed);
                     tracing::info!(position = position.0, "checkpoint made");

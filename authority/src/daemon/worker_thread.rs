@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use meshpay_net::{PacketPort, Peer, PortCounters, Sent, UdpPort, Waitable, Waker};
+use meshpay_net::{PacketPort, Peer, PortCounters, Sent, Waitable, Waker, WorkerPort};
 use meshpay_protocol::Ed25519Signatures;
 
 use super::clock::SystemClock;
 use crate::accounts::WorkerAccounts;
+use crate::dump::WatchedPort;
 use crate::journal::{Position, Waiter};
 use crate::journal_port::JournalPort;
+use crate::network::WorkerFilter;
 use crate::pipeline::{Fatal, Worker};
 
 /// Longest sleep; what a worker waits for wakes it sooner.
@@ -21,7 +23,7 @@ const SLEEP_MAX: Duration = Duration::from_millis(200);
 const COUNT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The worker as the daemon runs it.
-pub type DaemonWorker = Worker<WorkerAccounts, JournalPort, Ed25519Signatures>;
+pub type DaemonWorker = Worker<WorkerAccounts, JournalPort, Ed25519Signatures, WorkerFilter>;
 
 /// What a worker thread shares with the rest of the daemon.
 pub struct ThreadShared {
@@ -52,7 +54,7 @@ impl ThreadShared {
 /// Runs until told to end, or until the worker cannot go on.
 pub fn run(
     mut worker: DaemonWorker,
-    mut port: UdpPort,
+    mut port: WatchedPort<WorkerPort>,
     waiter: &Waiter,
     shared: &Arc<ThreadShared>,
 ) -> Result<DaemonWorker, Fatal> {
@@ -70,6 +72,7 @@ pub fn run(
             && let Ok(mut counters) = shared.port.try_lock()
         {
             *counters = port.counters();
+            port.inner().publish();
             counted = Instant::now();
         }
         if turn.busy {
@@ -98,7 +101,7 @@ pub fn run(
 }
 
 /// A port that hears nothing more but still answers.
-struct Deaf<'a>(&'a mut UdpPort);
+struct Deaf<'a>(&'a mut WatchedPort<WorkerPort>);
 
 impl PacketPort for Deaf<'_> {
     fn receive(&mut self) -> io::Result<usize> {

@@ -163,13 +163,21 @@ pub enum JournalError {
     },
     /// The checkpoint is ahead of the journal.
     #[error(
-        "replay should begin at {from}, but the journal ends at {head}; remove the checkpoint, it belongs to another journal"
+        "the journal ends at {head} but a checkpoint of it stands at {from}: records that were durable are missing. This authority must not vote again; keep the directory as evidence and join the next epoch with a new key"
     )]
     CheckpointAhead {
         /// Where replay should begin.
         from: Position,
         /// Where the journal ends.
         head: Position,
+    },
+    /// The checkpoint's chain is not the journal's at its position.
+    #[error(
+        "a checkpoint of this journal was made at {from} of another history: two copies of this authority have run, or records were replaced. It must not vote again; keep the directory as evidence and join the next epoch with a new key"
+    )]
+    CheckpointOfOtherHistory {
+        /// Where the checkpoint stands.
+        from: Position,
     },
     /// The owner refused a record during replay.
     #[error("record at {position} could not be applied")]

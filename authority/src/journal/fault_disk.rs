@@ -5,7 +5,7 @@
 //! [`CrashFault`] and a seed, so that every case replays.
 
 use super::disk::{Disk, DiskFile, Medium};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -49,11 +49,19 @@ struct State {
     crash_at: Option<u64>,
     fail_sync_at: Option<u64>,
     syncs: u64,
+    misdirect: Option<Misdirect>,
     crashed: bool,
     capacity_bytes: Option<u64>,
     boots: u64,
     home: u8,
     volatile: bool,
+}
+
+/// A write that shall land elsewhere.
+#[derive(Clone, Copy)]
+struct Misdirect {
+    writes_before: u64,
+    distance_bytes: u64,
 }
 
 #[derive(Clone)]
@@ -181,6 +189,17 @@ impl FaultDisk {
     pub fn fail_sync(&self, after: u64) {
         let mut state = self.state();
         state.fail_sync_at = Some(state.syncs + after);
+    }
+
+    /// After so many more writes, one lands `distance_bytes` further on in its file, or at its beginning where the file is not as long: the disk
+    /// reports success, and nothing is written where it should be.
+    pub fn misdirect_write(&self, writes_before: u64, distance_bytes: u64) {
+        self.state().misdirect = Some(Misdirect { writes_before, distance_bytes });
+    }
+
+    /// Bytes in use. A file that was removed or replaced keeps its room until the change of its name is durable: a power cut could bring it back.
+    pub fn used_bytes(&self) -> u64 {
+        self.state().used()
     }
 
     /// The disk takes no more than this; None: no bound.
@@ -349,8 +368,30 @@ impl State {
         if crashed { self.alive() } else { Ok(()) }
     }
 
+    /// Where a write lands.
+    fn misdirected(&mut self, offset: u64, length: u64, file_length: u64) -> u64 {
+        match &mut self.misdirect {
+            None => offset,
+            Some(misdirect) if misdirect.writes_before > 0 => {
+                misdirect.writes_before -= 1;
+                offset
+            }
+            Some(misdirect) => {
+                let elsewhere = offset + misdirect.distance_bytes;
+                self.misdirect = None;
+                if elsewhere + length <= file_length { elsewhere } else { 0 }
+            }
+        }
+    }
+
     fn used(&self) -> u64 {
-        self.names.values().filter_map(|number| self.files.get(number)).map(|file| file.visible.length).sum()
+        let made = self.name_changes.iter().filter_map(|change| match change {
+            NameChange::Set(_, number) => Some(number),
+            NameChange::Rename(..) | NameChange::Remove(_) => None,
+        });
+        let kept: BTreeSet<&u64> = self.names.values().chain(self.durable_names.values()).chain(made).collect();
+        let files = kept.into_iter().filter_map(|number| self.files.get(number));
+        files.map(|file| file.visible.length.max(file.durable.length)).sum()
     }
 
     fn make_room(&self, more: u64) -> io::Result<()> {
@@ -465,6 +506,7 @@ impl DiskFile for FaultFile {
                 // This file was taken out of the table, so its own length is added.
                 state.make_room(file.visible.length + more)?;
             }
+            let offset = state.misdirected(offset, bytes.len() as u64, file.visible.length);
             file.visible.write(offset, bytes);
             file.unsynced.push(Write::new(offset, bytes));
             if crashed { state.alive() } else { Ok(()) }

@@ -10,12 +10,13 @@ use super::format::{
     self, BLOCK_BYTES, Chain, FRAME_HEADER_BYTES, Identity, RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX,
     ROTATE_BELOW_BYTES, RecordHeader, padded_record_bytes, segment_name,
 };
-use super::wait::{Waiter, WaiterState};
+use super::progress::{Progress, Waiter};
 use super::{Kind, Position};
+use meshpay_sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use meshpay_sync::{Condvar, Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Files of old segments that are kept open for reading.
@@ -111,15 +112,13 @@ impl Handle {
     /// The journal is durable up to here: a record is durable when this has reached its position, or the [`appended`](Self::appended)
     /// taken after it.
     pub fn durable(&self) -> Position {
-        Position(self.shared.durable.load(Ordering::Acquire))
+        self.shared.progress.durable()
     }
 
     /// A descriptor that becomes readable when the journal has become durable up to a position of one's choice. Made once per
     /// worker, at start.
     pub fn waiter(&self) -> io::Result<Waiter> {
-        let state = Arc::new(WaiterState::new()?);
-        self.shared.waiters.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&state));
-        Ok(Waiter::new(state, self.clone()))
+        Waiter::new(Arc::clone(&self.shared.progress))
     }
 
     /// What may still be appended. The journal does not know what a record means, so keeping to this is the owner's part.
@@ -144,7 +143,7 @@ impl Handle {
 
     /// Why the journal stopped for good, if it did. Then the process must exit: nothing appended since becomes durable.
     pub fn failure(&self) -> Option<Failure> {
-        self.shared.failure.get().cloned()
+        self.shared.progress.failure().cloned()
     }
 
     /// Reads the durable record at `position` into `payload` and returns its kind and length. `position` must come from `append`
@@ -242,7 +241,7 @@ pub(super) struct Shared {
     /// The journal thread sleeps here.
     pub work: Condvar,
     pub appended: AtomicU64,
-    pub durable: AtomicU64,
+    pub progress: Arc<Progress>,
     pub durable_chain: Mutex<(Position, Chain)>,
     /// End of the last allocated segment.
     pub allocated_end: AtomicU64,
@@ -252,8 +251,6 @@ pub(super) struct Shared {
     pub segments: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
     /// Older segments open for reading, the one used last at the end.
     pub reading: Mutex<Vec<(u64, Arc<dyn DiskFile>)>>,
-    pub waiters: RwLock<Vec<Arc<WaiterState>>>,
-    pub failure: OnceLock<Failure>,
     /// Tells the keeper that there is something to do; it sleeps on `keep`.
     pub keeper_called: Mutex<bool>,
     pub keep: Condvar,
@@ -305,30 +302,24 @@ impl Shared {
     /// The frame ending at `end` is durable.
     pub fn publish(&self, end: Position, chain: Chain) {
         *self.durable_chain.lock().unwrap_or_else(PoisonError::into_inner) = (end, chain);
-        // Sequentially consistent together with the waiter's announcement: one of the two sees the other.
-        self.durable.store(end.0, Ordering::SeqCst);
-        self.wake_waiters(end);
-    }
-
-    fn wake_waiters(&self, end: Position) {
-        for waiter in self.waiters.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            waiter.wake_if_reached(end);
-        }
+        self.progress.publish(end);
     }
 
     /// Stops everything for good. The first failure stays.
     pub fn fail(&self, failure: Failure) {
-        let _ = self.failure.set(failure);
+        self.progress.fail(failure);
         self.filling().stopped = true;
         self.work.notify_all();
         self.call_keeper();
-        self.wake_waiters(Position(u64::MAX));
+        self.progress.wake_all();
     }
 
     pub fn segment_for_writing(&self, index: u64) -> Option<Arc<dyn DiskFile>> {
         let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
-        // What lies behind is only read from now on.
-        *segments = segments.split_off(&index);
+        // What lies behind is only read from now on. Taken out one by one, which allocates nothing: this is the hot path.
+        while segments.first_key_value().is_some_and(|(first, _)| *first < index) {
+            segments.pop_first();
+        }
         segments.get(&index).cloned()
     }
 

@@ -34,7 +34,7 @@ impl Keeper {
 
     /// Does what is due at `now_ms`, on any clock that never goes back, and returns when to come again at the latest.
     pub fn step(&mut self, now_ms: u64) -> Result<u64, Failure> {
-        if let Some(failure) = self.shared.failure.get() {
+        if let Some(failure) = self.shared.progress.failure() {
             return Err(failure.clone());
         }
         if now_ms >= self.allocate_due_ms {

@@ -50,12 +50,12 @@ mod format;
 mod handle;
 mod keeper;
 mod mark;
+mod progress;
 mod real_disk;
 mod recovery;
 mod scan;
 mod segments;
 mod thread;
-mod wait;
 mod writer;
 
 pub use config::{Durability, JournalConfig, Kind, Kinds};
@@ -70,11 +70,11 @@ pub use format::{
 };
 pub use handle::{Handle, Room};
 pub use mark::MarkPlace;
+pub use progress::Waiter;
 pub use real_disk::RealDisk;
-pub use recovery::{adopt, create, inspect, marked, recover};
-pub use scan::{Apply, Cut, Recovered};
+pub use recovery::{adopt, create, inspect, marked, recover, recover_with};
+pub use scan::{Apply, Cut, Recovered, Replay, ReplayFrom};
 pub use thread::{CommitHook, CommitReport, FailureHook, Hooks, JournalThread};
-pub use wait::Waiter;
 
 /// A place in the log, in bytes from its beginning: segment number times segment size, plus the offset in the segment's file. Positions of
 /// records never change, and are never given twice to records that anybody had an answer about.

@@ -13,13 +13,15 @@ use super::format::{
 use super::handle::{Filling, Handle, Room, Shared};
 use super::keeper::Keeper;
 use super::mark::{Mark, MarkPlace};
-use super::scan::{Apply, Recovered, Scan, ScanRequest, scan};
-use super::segments::make_segment;
+use super::progress::Progress;
+use super::scan::{Apply, Plain, Recovered, Replay, ReplayFrom, Scan, ScanRequest, scan};
+use super::segments::{make_segment, remake_segment};
 use super::writer::Writer;
 use super::{BLOCK_BYTES, Kinds, Position};
+use meshpay_sync::atomic::{AtomicBool, AtomicU64};
+use meshpay_sync::{Condvar, Mutex};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+use std::sync::Arc;
 
 /// Makes a journal in an empty directory, and its mark. Happens once in the life of a key.
 ///
@@ -56,7 +58,7 @@ pub fn create(
 }
 
 /// Opens a journal: hands every record from `from` on to `apply`, in order, and returns the journal ready for appending. `from` is a
-/// position up to which the owner holds the state by other means (a checkpoint), or [`Position::START`].
+/// position up to which the owner holds the state by other means (a checkpoint, with its chain), or [`Position::START`].
 ///
 /// # Errors
 /// Every reason for which the authority must not vote has a name in [`JournalError`]. Nothing was changed then, unless the storage failed
@@ -66,8 +68,23 @@ pub fn recover(
     mark: &MarkPlace,
     identity: &Identity,
     config: &JournalConfig,
-    from: Position,
+    from: impl Into<ReplayFrom>,
     apply: &mut Apply<'_>,
+) -> Result<(Journal, Recovered), JournalError> {
+    recover_with(disk, mark, identity, config, from, &mut Plain(apply))
+}
+
+/// As [`recover`], for an owner who wants to be told what comes.
+///
+/// # Errors
+/// As [`recover`].
+pub fn recover_with(
+    disk: &Arc<dyn Disk>,
+    mark: &MarkPlace,
+    identity: &Identity,
+    config: &JournalConfig,
+    from: impl Into<ReplayFrom>,
+    replay: &mut dyn Replay,
 ) -> Result<(Journal, Recovered), JournalError> {
     config.validate()?;
     refuse_volatile(&**disk, config)?;
@@ -90,12 +107,12 @@ pub fn recover(
     let request = ScanRequest {
         disk: &**disk,
         identity: Some(*identity),
-        from: Some(from),
+        from: Some(from.into()),
         mark: Some(&last_mark),
         known_kinds: config.known_kinds,
         live: false,
     };
-    let found = scan(&request, apply)?;
+    let found = scan(&request, replay)?;
     if last_mark.flags & MARK_PROCESS != 0 {
         sync_all_segments(&**disk).map_err(failed())?;
     }
@@ -128,14 +145,12 @@ pub fn recover(
         }),
         work: Condvar::new(),
         appended: AtomicU64::new(head.0),
-        durable: AtomicU64::new(head.0),
+        progress: Arc::new(Progress::new(head)),
         durable_chain: Mutex::new((head, chain)),
         allocated_end: AtomicU64::new((found.tail_index + 1 + blank.len() as u64) * segment_bytes),
         disk_full: AtomicBool::new(false),
         segments: Mutex::new(segments),
         reading: Mutex::new(Vec::new()),
-        waiters: RwLock::new(Vec::new()),
-        failure: OnceLock::new(),
         keeper_called: Mutex::new(false),
         keep: Condvar::new(),
         counters: Default::default(),
@@ -158,12 +173,12 @@ pub fn recover(
 pub fn inspect(
     disk: &dyn Disk,
     identity: Option<&Identity>,
-    from: Option<Position>,
+    from: Option<ReplayFrom>,
     known_kinds: Kinds,
     apply: &mut Apply<'_>,
 ) -> Result<Recovered, JournalError> {
     let request = ScanRequest { disk, identity: identity.copied(), from, mark: None, known_kinds, live: true };
-    Ok(scan(&request, apply)?.recovered)
+    Ok(scan(&request, &mut Plain(apply))?.recovered)
 }
 
 /// How far the mark says that the journal was durable. Whoever inspects a journal reads this first: one that ends before it has lost
@@ -212,16 +227,20 @@ fn sync_all_segments(disk: &dyn Disk) -> std::io::Result<()> {
 /// disk does not hold. Returns the segments ahead that may be used as they are: they were synced before they got their names, and read as
 /// zeros now, so nothing was written since.
 fn make_tail_anew(disk: &dyn Disk, identity: &Identity, found: &Scan) -> std::io::Result<Vec<u64>> {
-    for name in disk.list()? {
-        if name.strip_suffix(UNFINISHED_SUFFIX).is_some_and(|name| segment_index(name).is_some()) {
-            disk.remove(&name)?;
-        }
+    let is_unfinished =
+        |name: &String| name.strip_suffix(UNFINISHED_SUFFIX).is_some_and(|name| segment_index(name).is_some());
+    let unfinished = disk.list()?.into_iter().filter(is_unfinished);
+    let unusable: Vec<String> = unfinished.chain(found.torn.iter().rev().map(|&index| segment_name(index))).collect();
+    for name in &unusable {
+        disk.remove(name)?;
     }
-    for &index in found.torn.iter().rev() {
-        disk.remove(&segment_name(index))?;
+    if !unusable.is_empty() {
+        // What was removed makes room once the removal is durable. Else, on a full disk, each start that ends early would use up one more segment.
+        disk.sync_directory()?;
     }
     let mut blank = found.blank.clone();
-    let copy = || make_segment(disk, identity, found.tail_index, found.segment_bytes, &found.tail).map(|_| ());
+    // Nobody waits for a commit yet, so one sync at its end is enough.
+    let copy = || remake_segment(disk, identity, found.tail_index, found.segment_bytes, &found.tail);
     match copy() {
         Err(error) if is_full(&error) && !blank.is_empty() => {
             // This is what the last segment is kept for.

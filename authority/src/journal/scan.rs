@@ -17,6 +17,40 @@ use zerocopy::FromBytes;
 /// What the owner does with a record during a replay: position, kind, payload. An error ends the replay.
 pub type Apply<'a> = dyn FnMut(Position, Kind, &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + 'a;
 
+/// What the owner does with the records of a replay, where it also wants to know what comes.
+pub trait Replay {
+    /// A record that will be applied soon, unless damage is found before it: time to fetch into the cache what it is about, and for nothing else.
+    fn expect(&mut self, _kind: Kind, _payload: &[u8]) {}
+
+    /// As [`Apply`].
+    ///
+    /// # Errors
+    /// Ends the replay.
+    fn apply(
+        &mut self,
+        position: Position,
+        kind: Kind,
+        payload: &[u8],
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// A replay that does not want to know what comes.
+pub(super) struct Plain<'a, 'b>(pub &'a mut Apply<'b>);
+
+impl Replay for Plain<'_, '_> {
+    fn apply(
+        &mut self,
+        position: Position,
+        kind: Kind,
+        payload: &[u8],
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        (self.0)(position, kind, payload)
+    }
+}
+
+/// How many records before it is applied the owner is told of one: in the time that these take, memory answers.
+const EXPECTED_AHEAD: usize = 8;
+
 /// What was read, and where it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {
@@ -62,20 +96,35 @@ pub(super) struct Scan {
     pub torn: Vec<u64>,
 }
 
+/// A position up to which the owner holds the state by other means, and how it knows which history that was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayFrom {
+    /// Records from here on are handed out.
+    pub position: Position,
+    /// The chain there, if the owner knows it: a frame must end there with this chain.
+    pub chain: Option<Chain>,
+}
+
+impl From<Position> for ReplayFrom {
+    fn from(position: Position) -> Self {
+        Self { position, chain: None }
+    }
+}
+
 /// Where a scan begins and against what it checks.
 pub(super) struct ScanRequest<'a> {
     pub disk: &'a dyn Disk,
     /// None: whoever the first segment belongs to.
     pub identity: Option<Identity>,
     /// Records from here on are handed out. None: from the first segment that is here.
-    pub from: Option<Position>,
+    pub from: Option<ReplayFrom>,
     pub mark: Option<&'a MarkContent>,
     pub known_kinds: Kinds,
     /// The journal may be written to meanwhile, so what looks like damage is read again before it is believed.
     pub live: bool,
 }
 
-pub(super) fn scan(request: &ScanRequest<'_>, apply: &mut Apply<'_>) -> Result<Scan, JournalError> {
+pub(super) fn scan(request: &ScanRequest<'_>, replay: &mut dyn Replay) -> Result<Scan, JournalError> {
     let disk = request.disk;
     let names = disk.list().map_err(JournalError::io(format!("listing {}", disk.describe())))?;
     let present: BTreeSet<u64> = names.iter().filter_map(|name| segment_index(name)).collect();
@@ -88,9 +137,14 @@ pub(super) fn scan(request: &ScanRequest<'_>, apply: &mut Apply<'_>) -> Result<S
     let (_, header) = open_segment(disk, first, request.identity.as_ref(), None)?;
     let identity = header.identity();
     let segment_bytes = header.segment_bytes.get();
+    // Every position in these segments, and the end of the last, must be a number.
+    if last.checked_add(1).and_then(|segments| segments.checked_mul(segment_bytes)).is_none() {
+        let why = "the number of the segment is higher than any journal comes to";
+        return Err(JournalError::Damaged { file: place(disk, last), offset: 0, why });
+    }
 
     let kept_from = Position(first * segment_bytes);
-    let replay_from = request.from.unwrap_or(kept_from);
+    let replay_from = request.from.map_or(kept_from, |from| from.position);
     if replay_from < kept_from {
         return Err(JournalError::Archived { from: replay_from, first: kept_from });
     }
@@ -114,11 +168,12 @@ pub(super) fn scan(request: &ScanRequest<'_>, apply: &mut Apply<'_>) -> Result<S
         head: Position(start * segment_bytes + BLOCK_BYTES as u64),
         chain: (start == 0).then(|| identity.first_chain(segment_bytes)),
         mark_seen: false,
+        from_seen: false,
         records: 0,
         frames: 0,
         bytes: 0,
     };
-    scanner.compare_with_mark()?;
+    scanner.compare_with_known()?;
     let mut segment = Vec::new();
     let mut tail = Vec::new();
     let mut tail_index = start;
@@ -128,7 +183,7 @@ pub(super) fn scan(request: &ScanRequest<'_>, apply: &mut Apply<'_>) -> Result<S
             break None;
         }
         scanner.read_segment(index, &mut segment)?;
-        let stop = scanner.walk_segment(index, &segment, apply)?;
+        let stop = scanner.walk_segment(index, &segment, replay)?;
         if index == start || scanner.head.0 > index * segment_bytes + BLOCK_BYTES as u64 {
             tail_index = index;
             std::mem::swap(&mut segment, &mut tail);
@@ -162,6 +217,9 @@ pub(super) fn scan(request: &ScanRequest<'_>, apply: &mut Apply<'_>) -> Result<S
     if replay_from > head {
         return Err(JournalError::CheckpointAhead { from: replay_from, head });
     }
+    if request.from.is_some_and(|from| from.chain.is_some()) && !scanner.from_seen {
+        return Err(JournalError::CheckpointOfOtherHistory { from: replay_from });
+    }
     let content =
         usize::try_from(head.0.saturating_sub(tail_index * segment_bytes)).unwrap_or(BLOCK_BYTES).max(BLOCK_BYTES);
     tail.truncate(content);
@@ -194,6 +252,7 @@ struct Scanner<'a> {
     /// None before the first frame of a scan that begins in the middle.
     chain: Option<Chain>,
     mark_seen: bool,
+    from_seen: bool,
     records: u64,
     frames: u64,
     bytes: u64,
@@ -207,7 +266,12 @@ impl Scanner<'_> {
     }
 
     /// Takes every whole frame of a segment. Returns the offset at which frames stop before the segment is full.
-    fn walk_segment(&mut self, index: u64, segment: &[u8], apply: &mut Apply<'_>) -> Result<Option<u64>, JournalError> {
+    fn walk_segment(
+        &mut self,
+        index: u64,
+        segment: &[u8],
+        replay: &mut dyn Replay,
+    ) -> Result<Option<u64>, JournalError> {
         let base = index * self.segment_bytes;
         let mut offset = BLOCK_BYTES;
         loop {
@@ -226,12 +290,12 @@ impl Scanner<'_> {
             }
             let end = offset + frame.padded_bytes();
             let records = &segment[offset + FRAME_HEADER_BYTES..offset + FRAME_HEADER_BYTES + frame.length];
-            self.take_records(index, offset + FRAME_HEADER_BYTES, records, frame.count, apply)?;
+            self.take_records(index, offset + FRAME_HEADER_BYTES, records, frame.count, replay)?;
             self.frames += 1;
             self.bytes += frame.padded_bytes() as u64;
             self.chain = Some(frame.hash);
             self.head = Position(base + end as u64);
-            self.compare_with_mark()?;
+            self.compare_with_known()?;
             offset = end;
         }
     }
@@ -242,10 +306,15 @@ impl Scanner<'_> {
         offset: usize,
         mut records: &[u8],
         count: u32,
-        apply: &mut Apply<'_>,
+        replay: &mut dyn Replay,
     ) -> Result<(), JournalError> {
         let mut at = offset;
+        let mut ahead = Ahead { rest: records };
+        for _ in 0..EXPECTED_AHEAD {
+            ahead.announce_next(replay);
+        }
         for _ in 0..count {
+            ahead.announce_next(replay);
             let fault = |scanner: &Self| scanner.damaged(index, at, "the record does not match its check");
             let (header, rest) = RecordHeader::ref_from_prefix(records).map_err(|_| fault(self))?;
             let length = header.length.get() as usize;
@@ -261,8 +330,10 @@ impl Scanner<'_> {
                     offset: at as u64,
                 });
             }
-            if self.request.from.is_none_or(|from| position >= from) {
-                apply(position, header.kind, payload).map_err(|source| JournalError::Apply { position, source })?;
+            if self.request.from.is_none_or(|from| position >= from.position) {
+                replay
+                    .apply(position, header.kind, payload)
+                    .map_err(|source| JournalError::Apply { position, source })?;
                 self.records += 1;
             }
             let bytes = padded_record_bytes(length);
@@ -275,15 +346,22 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn compare_with_mark(&mut self) -> Result<(), JournalError> {
-        let (Some(mark), Some(chain)) = (self.request.mark, self.chain) else {
+    /// Compares the chain with what mark and checkpoint know of it, where they stand.
+    fn compare_with_known(&mut self) -> Result<(), JournalError> {
+        let Some(chain) = self.chain else {
             return Ok(());
         };
-        if self.head == mark.position {
+        if let Some(mark) = self.request.mark.filter(|mark| mark.position == self.head) {
             if chain != mark.chain {
                 return Err(JournalError::OtherHistory { mark: mark.position, marked: mark.chain, found: Some(chain) });
             }
             self.mark_seen = true;
+        }
+        if let Some(from) = self.request.from.filter(|from| from.position == self.head) {
+            if from.chain.is_some_and(|known| known != chain) {
+                return Err(JournalError::CheckpointOfOtherHistory { from: from.position });
+            }
+            self.from_seen = true;
         }
         Ok(())
     }
@@ -353,6 +431,22 @@ impl Scanner<'_> {
 
     fn damaged(&self, index: u64, offset: usize, why: &'static str) -> JournalError {
         JournalError::Damaged { file: place(self.request.disk, index), offset: offset as u64, why }
+    }
+}
+
+/// Walks over a frame's records before they are checked one by one. The frame has passed its hash.
+struct Ahead<'a> {
+    rest: &'a [u8],
+}
+
+impl Ahead<'_> {
+    /// Tells the owner of the next record, if there is one.
+    fn announce_next(&mut self, replay: &mut dyn Replay) {
+        let Ok((header, rest)) = RecordHeader::ref_from_prefix(self.rest) else { return };
+        let length = header.length.get() as usize;
+        let Some(payload) = rest.get(..length) else { return };
+        replay.expect(header.kind, payload);
+        self.rest = self.rest.get(padded_record_bytes(length)..).unwrap_or_default();
     }
 }
 

@@ -20,9 +20,31 @@ pub(super) fn make_segment(
     segment_bytes: u64,
     frames: &[u8],
 ) -> io::Result<Box<dyn DiskFile>> {
+    make(disk, identity, index, segment_bytes, frames, ZERO_SYNC_BYTES)
+}
+
+/// As [`make_segment`], synced once at its end: for a start, when no commit waits behind it.
+pub(super) fn remake_segment(
+    disk: &dyn Disk,
+    identity: &Identity,
+    index: u64,
+    segment_bytes: u64,
+    frames: &[u8],
+) -> io::Result<()> {
+    make(disk, identity, index, segment_bytes, frames, u64::MAX).map(drop)
+}
+
+fn make(
+    disk: &dyn Disk,
+    identity: &Identity,
+    index: u64,
+    segment_bytes: u64,
+    frames: &[u8],
+    sync_bytes: u64,
+) -> io::Result<Box<dyn DiskFile>> {
     let name = segment_name(index);
     let unfinished = format!("{name}{UNFINISHED_SUFFIX}");
-    let made = fill_segment(disk, &unfinished, identity, index, segment_bytes, frames)
+    let made = fill_segment(disk, &unfinished, identity, index, segment_bytes, frames, sync_bytes)
         .and_then(|file| disk.rename(&unfinished, &name).map(|()| file));
     if made.is_err() {
         let _ = disk.remove(&unfinished);
@@ -37,6 +59,7 @@ fn fill_segment(
     index: u64,
     segment_bytes: u64,
     frames: &[u8],
+    sync_bytes: u64,
 ) -> io::Result<Box<dyn DiskFile>> {
     let file = disk.create(name)?;
     file.reserve(segment_bytes)?;
@@ -51,7 +74,7 @@ fn fill_segment(
         let piece = ZEROS.len().min(usize::try_from(segment_bytes - at).unwrap_or(usize::MAX));
         file.write_at(&ZEROS[..piece], at)?;
         at += piece as u64;
-        if at - synced >= ZERO_SYNC_BYTES {
+        if at - synced >= sync_bytes {
             file.sync_data()?;
             synced = at;
         }

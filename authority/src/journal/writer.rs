@@ -38,7 +38,7 @@ impl Writer {
 
     /// Closes the frame that was filled and writes it. False if there is nothing to write. The frame is not durable yet: `finish` is next.
     pub fn begin(&mut self) -> Result<bool, Failure> {
-        if let Some(failure) = self.shared.failure.get() {
+        if let Some(failure) = self.shared.progress.failure() {
             return Err(failure.clone());
         }
         assert!(self.in_flight.is_none(), "the frame in flight must be finished before the next one begins");
@@ -82,7 +82,7 @@ impl Writer {
 
     /// Syncs the frame in flight and tells everybody that it is durable. Returns the end of what is durable.
     pub fn finish(&mut self) -> Result<Position, Failure> {
-        if let Some(failure) = self.shared.failure.get() {
+        if let Some(failure) = self.shared.progress.failure() {
             return Err(failure.clone());
         }
         let Some(frame) = self.in_flight.take() else {

@@ -4,18 +4,20 @@ use arrayvec::ArrayVec;
 use meshpay_net::Peer;
 use meshpay_protocol::account::shard_of;
 use meshpay_protocol::{
-    Accounts, CertificateDecision, CertificateScreen, PendingCertificate, Refusal, Rules, Signatures,
-    VerifiedCertificate, apply, decide_certificate, record, screen_certificate, verify_certificates,
+    Accounts, CertificateDecision, CertificateScreen, PendingCertificate, Refusal, Signatures, VerifiedCertificate,
+    apply, decide_certificate, order_digests, record, screen_certificate, verify_certificates, vote_digests,
 };
-use meshpay_wire::{Executed, ExecutionStatus, Header, Message, PublicKey, RefusalCode, order_digest, vote_digest};
+use meshpay_wire::{
+    CertificateView, Digest, Executed, ExecutionStatus, Header, Kind, Message, OrderBody, PublicKey, RefusalCode,
+};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
 use super::counters::WorkerCounters;
 use super::crossing::{CrossingCredit, CrossingPorts};
-use super::ports::{AppendRefused, Journal, Room};
+use super::ports::{AppendRefused, Filter, Journal, Room};
 use super::replies::Answer;
-use super::worker::{Fatal, JOURNAL_BUSY_RETRY_MS, Voting, Worker, push};
+use super::worker::{Fatal, JOURNAL_BUSY_RETRY_MS, Voting, Worker, judge, push, tell};
 
 /// Certificates whose signatures are checked together.
 const CHUNK: usize = 64;
@@ -30,13 +32,21 @@ struct Origin<'a> {
     bundled: bool,
 }
 
-impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
+impl<A: Accounts, J: Journal, S: Signatures, F: Filter> Worker<A, J, S, F> {
     /// Carries the certificates among the taken messages through.
     pub(super) fn certificates(&mut self, taken: &[u32], now_ns: u64) -> Result<(), Fatal> {
-        for chunk in taken.chunks(CHUNK) {
-            self.certificate_chunk(chunk, now_ns)?;
+        let mut chunk: ArrayVec<u32, CHUNK> = ArrayVec::new();
+        for &at in taken {
+            if self.payments.kind(at) != Some(Kind::ConfirmationRequest) {
+                continue;
+            }
+            chunk.push(at);
+            if chunk.is_full() {
+                self.certificate_chunk(&chunk, now_ns)?;
+                chunk.clear();
+            }
         }
-        Ok(())
+        if chunk.is_empty() { Ok(()) } else { self.certificate_chunk(&chunk, now_ns) }
     }
 
     fn certificate_chunk(&mut self, chunk: &[u32], now_ns: u64) -> Result<(), Fatal> {
@@ -46,6 +56,7 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
             accounts,
             journal,
             signatures,
+            filter,
             crossing,
             voting,
             counters,
@@ -54,13 +65,25 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
             own_votes,
             ..
         } = self;
-        let mut pending: ArrayVec<PendingCertificate<'_>, CHUNK> = ArrayVec::new();
-        let mut origins: ArrayVec<Origin<'_>, CHUNK> = ArrayVec::new();
+        let mut received: ArrayVec<(Origin<'_>, CertificateView<'_>), CHUNK> = ArrayVec::new();
+        let mut bodies: ArrayVec<&OrderBody, CHUNK> = ArrayVec::new();
         for &at in chunk {
             let (bytes, peer, bundled) = payments.message(at);
             let Ok((Message::ConfirmationRequest(header, certificate), _)) = Message::decode(bytes) else { continue };
-            counters.totals.certificates.add(1);
-            let digest = order_digest(&rules.genesis, &certificate.head.order.body);
+            accounts.expect_slot(&header.account);
+            accounts.expect(&certificate.head.order.body.recipient);
+            received.push((Origin { at, header, peer: *peer, bundled }, certificate));
+            bodies.push(&certificate.head.order.body);
+        }
+        counters.totals.certificates.add(received.len() as u64);
+        let mut digests = [Digest::default(); CHUNK];
+        order_digests(&rules.genesis, &bodies, &mut digests[..bodies.len()]);
+        let mut vote_messages = [[0; 32]; CHUNK];
+        vote_digests(&rules.genesis, rules.epoch, &digests[..bodies.len()], &mut vote_messages[..bodies.len()]);
+        let mut pending: ArrayVec<PendingCertificate<'_>, CHUNK> = ArrayVec::new();
+        let mut origins: ArrayVec<Origin<'_>, CHUNK> = ArrayVec::new();
+        for (((origin, certificate), digest), vote_digest) in received.into_iter().zip(digests).zip(vote_messages) {
+            let Origin { header, ref peer, bundled, .. } = origin;
             let screened = if header.tag_matches(&digest) {
                 screen_certificate(rules, accounts, &certificate, &digest)
             } else {
@@ -72,6 +95,7 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
                 }
                 Ok(CertificateScreen::ExecutedBefore) => {
                     counters.totals.executed_before.add(1);
+                    tell(filter, accounts, &header.account);
                     let answer = executed_before(accounts, &header.account, header.sequence.get());
                     push(replies, journal, counters, header, peer, bundled, answer, now_ns);
                 }
@@ -82,9 +106,10 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
                         .map(|(signer, _)| signer);
                     counters.totals.own_votes_recognised.add(u64::from(own_vote.is_some()));
                     counters.totals.sender_signatures_known.add(u64::from(sender_known));
-                    let vote_digest = vote_digest(&rules.genesis, rules.epoch, &digest);
+                    // It is credited when the signatures are checked.
+                    accounts.expect_slot(&certificate.head.order.body.recipient);
                     pending.push(PendingCertificate { certificate, digest, vote_digest, sender_known, own_vote });
-                    origins.push(Origin { at, header, peer: *peer, bundled });
+                    origins.push(origin);
                 }
             }
         }
@@ -108,24 +133,24 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
                         executed_before(accounts, &origin.header.account, origin.header.sequence.get())
                     }
                     Ok(CertificateDecision::Execute) => {
-                        execute(rules, *place, accounts, journal, crossing, voting, counters, verified)?
+                        let answer = execute(*place, accounts, journal, crossing, voting, counters, verified)?;
+                        tell(filter, accounts, &origin.header.account);
+                        answer
                     }
                 },
             };
             push(replies, journal, counters, origin.header, &origin.peer, origin.bundled, answer, now_ns);
         }
-        drop((results, origins, pending));
+        drop((results, origins, pending, bodies));
         for (at, valid) in judged {
-            payments.verified(at, valid);
+            judge(filter, payments, at, valid);
         }
         Ok(())
     }
 }
 
 /// Records an execution, then applies it. What would make it impossible to apply is found out before it is recorded.
-#[expect(clippy::too_many_arguments, reason = "each is another part of the worker, borrowed by itself")]
 fn execute<A: Accounts, J: Journal>(
-    rules: &Rules,
     place: usize,
     accounts: &mut A,
     journal: &mut J,
@@ -150,12 +175,8 @@ fn execute<A: Accounts, J: Journal>(
         return Ok(retry_later);
     }
     let sender_slot_missing = accounts.balance_slot(&body.sender, token).is_none();
-    // A slot is set aside only where one may be needed, so that a full table keeps nobody who is in it from being paid. Of an account of
-    // another worker it can be seen that it exists, not which tokens it has.
-    let recipient_slot_missing = match recipient_owner {
-        None => accounts.balance_slot(&body.recipient, token).is_none(),
-        Some(_) => rules.tokens.len() > 1 || !accounts.exists(&body.recipient),
-    };
+    // A slot is set aside only where one is needed, so that a full table keeps nobody who is in it from being paid.
+    let recipient_slot_missing = accounts.credit_takes_slot(&body.recipient, token);
     if sender_slot_missing && accounts.reserve(&body.sender).is_err() {
         return Ok(retry_later);
     }

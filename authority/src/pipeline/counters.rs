@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use meshpay_wire::filter::Outcome;
 use meshpay_wire::{Malformed, RefusalCode};
 
 /// A total that only grows, written by one worker.
@@ -147,6 +148,8 @@ pub struct WorkerCounters {
     pub totals: Totals,
     /// Malformed messages, by [`Malformed`].
     pub malformed: [Counter; Malformed::ALL.len()],
+    /// Datagrams that the filter ended in userspace, by [`Outcome`].
+    pub filtered: [Counter; Outcome::COUNT],
     /// Refusals, by place in [`RefusalCode::ALL`].
     pub refusals: Vec<Counter>,
     /// Time per turn for receiving and decoding.
@@ -170,6 +173,7 @@ impl Default for WorkerCounters {
         Self {
             totals: Totals::default(),
             malformed: std::array::from_fn(|_| Counter::default()),
+            filtered: std::array::from_fn(|_| Counter::default()),
             refusals: RefusalCode::ALL.iter().map(|_| Counter::default()).collect(),
             receive: Histogram::default(),
             certificates: Histogram::default(),
@@ -186,6 +190,11 @@ impl WorkerCounters {
     /// Counts a malformed message.
     pub fn malformed(&self, reason: Malformed) {
         self.malformed[reason as usize].add(1);
+    }
+
+    /// Counts a datagram that the filter ended in userspace.
+    pub fn filtered(&self, outcome: Outcome) {
+        self.filtered[outcome as usize].add(1);
     }
 
     /// Counts a refusal.

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use crossbeam::queue::ArrayQueue;
 use meshpay_net::Peer;
+use meshpay_sync::{ArrayQueue, Waker};
 use meshpay_wire::{DATAGRAM_MAX, PublicKey};
 
 /// Messages that may wait between two workers.
@@ -117,4 +117,78 @@ pub fn crossings(wake: Vec<Arc<dyn Fn() + Send + Sync>>) -> Vec<CrossingPorts> {
             to_wake: 0,
         })
         .collect()
+}
+
+/// [`crossings`] between workers of which each sleeps on a waker of its own.
+pub fn crossings_between(wakers: &[Arc<Waker>]) -> Vec<CrossingPorts> {
+    let wake = |waker: &Arc<Waker>| {
+        let waker = Arc::clone(waker);
+        Arc::new(move || waker.wake()) as Arc<dyn Fn() + Send + Sync>
+    };
+    crossings(wakers.iter().map(wake).collect())
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod under_loom {
+    use super::*;
+    use meshpay_sync::{Fault, explore, must_find, thread};
+
+    /// What a turn does, in which order.
+    #[derive(Clone, Copy)]
+    enum Order {
+        SendThenWake,
+        WakeThenSend,
+    }
+
+    fn credit(amount: u64) -> CrossingCredit {
+        CrossingCredit { recipient: [7; 32], token: 1, amount, execution: amount, reserved: false }
+    }
+
+    /// Two workers pay each other's accounts, and each sleeps until its credits have come.
+    fn credits(order: Order) {
+        let wakers: Vec<Arc<Waker>> = (0..2).map(|_| Arc::new(Waker::new().expect("a descriptor"))).collect();
+        let workers: Vec<_> = crossings_between(&wakers)
+            .into_iter()
+            .zip(wakers)
+            .map(|(ports, waker)| thread::spawn(move || worker(ports, &waker, order)))
+            .collect();
+        let ended: Vec<CrossingPorts> = workers.into_iter().map(|worker| worker.join().expect("no panic")).collect();
+        assert!(ended.iter().all(|ports| ports.has_no_credit() && ports.is_empty()), "asked when all have ended");
+    }
+
+    fn worker(mut ports: CrossingPorts, waker: &Waker, order: Order) -> CrossingPorts {
+        let other = 1 - ports.worker;
+        assert!(ports.has_room_for_credit(other));
+        ports.wake_later(other);
+        if let Order::WakeThenSend = order {
+            ports.wake_others();
+        }
+        assert!(ports.to[other].credits.push(credit(1)).is_ok(), "room was asked for, and nobody else sends");
+        ports.wake_others();
+        let mut received = 0;
+        while received == 0 {
+            match ports.from[other].credits.pop() {
+                Some(credit) => received += credit.amount,
+                None => {
+                    waker.wait();
+                    waker.clear();
+                }
+            }
+        }
+        assert_eq!(received, 1);
+        ports
+    }
+
+    #[test]
+    fn every_credit_comes_once_and_nobody_sleeps_through_it() {
+        let scene = || credits(Order::SendThenWake);
+        println!("{} schedules, with up to 3 preemptions", explore(Some(3), scene));
+        must_find(Fault::LostWakes, Some(3), scene);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn a_build_that_wakes_before_it_sends_is_found() {
+        explore(Some(3), || credits(Order::WakeThenSend));
+    }
 }

@@ -14,8 +14,9 @@ use std::hash::Hasher;
 use std::net::IpAddr;
 
 use meshpay_net::Peer;
-use meshpay_wire::DATAGRAM_MAX;
+use meshpay_wire::{DATAGRAM_MAX, Header, Kind};
 use siphasher::sip::SipHasher13;
+use zerocopy::FromBytes as _;
 
 /// Sources are told apart up to this many at once; beyond, some share a queue.
 const SOURCES: usize = 1024;
@@ -147,10 +148,17 @@ impl FairQueue {
         (&slot.bytes[..usize::from(slot.length)], &slot.peer, slot.bundled)
     }
 
-    /// Says how a taken message's signatures turned out.
-    pub fn verified(&mut self, at: u32, valid: bool) {
-        let source = &mut self.sources[usize::from(self.slots[at as usize].source)];
+    /// What a taken message says that it is.
+    pub fn kind(&self, at: u32) -> Option<Kind> {
+        Header::ref_from_prefix(&self.slots[at as usize].bytes).ok().and_then(|(header, _)| header.kind())
+    }
+
+    /// Says how a taken message's signatures turned out. Returns its source's address, if that source has a queue of its own.
+    pub fn verified(&mut self, at: u32, valid: bool) -> Option<IpAddr> {
+        let slot = &self.slots[at as usize];
+        let source = &mut self.sources[usize::from(slot.source)];
         source.weight = if valid { (source.weight + 1).min(WEIGHT_MAX) } else { (source.weight / 2).max(1) };
+        (usize::from(slot.source) != SHARED).then(|| slot.peer.address.ip())
     }
 
     /// Gives a taken message's buffer back.

@@ -9,7 +9,7 @@
 //!
 //! | file | stage |
 //! |---|---|
-//! | `ports` | what the worker is handed: clock and journal |
+//! | `ports` | what the worker is handed: clock, journal, and what it tells the filter in front of it |
 //! | `fair_queue` | received messages wait here, each source in its own queue |
 //! | `worker` | one turn: receive, and the order of the stages |
 //! | `certificates`, `orders`, `queries` | screen, verify, decide, record, apply |
@@ -31,6 +31,6 @@ mod queries;
 mod replies;
 mod worker;
 
-pub use crossing::{Crossing, CrossingPorts, crossings};
-pub use ports::{AppendRefused, Clock, Journal, ReadRefused, Room};
+pub use crossing::{Crossing, CrossingPorts, crossings, crossings_between};
+pub use ports::{AppendRefused, Clock, Filter, Journal, NoFilter, ReadRefused, Room};
 pub use worker::{Fatal, Turn, Voting, Worker, WorkerParts};

@@ -3,19 +3,19 @@
 use arrayvec::ArrayVec;
 use meshpay_net::Peer;
 use meshpay_protocol::{
-    Accounts, OrderDecision, PendingOrder, Refusal, Signatures, VerifiedOrder, apply, decide_order, record,
-    screen_order, verify_orders,
+    Accounts, OrderDecision, PendingOrder, Refusal, Signatures, VerifiedOrder, apply, decide_order, order_digests,
+    record, screen_order, verify_orders, vote_digests,
 };
-use meshpay_wire::{Digest, Header, Message, RefusalCode, Signature, order_digest, vote_digest};
+use meshpay_wire::{Digest, Header, Kind, Message, OrderBody, RefusalCode, Signature, SignedOrder};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
 use super::certificates::executed_before;
 use super::counters::WorkerCounters;
 use super::own_votes::OwnVotes;
-use super::ports::{AppendRefused, Clock, Journal, Room};
+use super::ports::{AppendRefused, Clock, Filter, Journal, Room};
 use super::replies::Answer;
-use super::worker::{Fatal, JOURNAL_BUSY_RETRY_MS, Voting, Worker, push};
+use super::worker::{Fatal, JOURNAL_BUSY_RETRY_MS, Voting, Worker, judge, push, tell};
 
 /// Orders whose signatures are checked together, and votes that are signed together.
 const CHUNK: usize = 64;
@@ -30,24 +30,45 @@ struct Origin<'a> {
     bundled: bool,
 }
 
-impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
+impl<A: Accounts, J: Journal, S: Signatures, F: Filter> Worker<A, J, S, F> {
     /// Carries the orders among the taken messages through.
     pub(super) fn orders(&mut self, taken: &[u32], now_ms: u64, now_ns: u64) -> Result<(), Fatal> {
-        for chunk in taken.chunks(CHUNK) {
-            self.order_chunk(chunk, now_ms, now_ns)?;
+        let mut chunk: ArrayVec<u32, CHUNK> = ArrayVec::new();
+        for &at in taken {
+            if self.payments.kind(at) != Some(Kind::TransferRequest) {
+                continue;
+            }
+            chunk.push(at);
+            if chunk.is_full() {
+                self.order_chunk(&chunk, now_ms, now_ns)?;
+                chunk.clear();
+            }
         }
-        Ok(())
+        if chunk.is_empty() { Ok(()) } else { self.order_chunk(&chunk, now_ms, now_ns) }
     }
 
     fn order_chunk(&mut self, chunk: &[u32], now_ms: u64, now_ns: u64) -> Result<(), Fatal> {
-        let Self { rules, accounts, journal, signatures, voting, counters, payments, replies, penalty_ms, .. } = self;
-        let mut pending: ArrayVec<PendingOrder<'_>, CHUNK> = ArrayVec::new();
-        let mut origins: ArrayVec<Origin<'_>, CHUNK> = ArrayVec::new();
+        let Self {
+            rules, accounts, journal, signatures, filter, voting, counters, payments, replies, penalty_ms, ..
+        } = self;
+        let mut received: ArrayVec<(Origin<'_>, &SignedOrder), CHUNK> = ArrayVec::new();
+        let mut bodies: ArrayVec<&OrderBody, CHUNK> = ArrayVec::new();
         for &at in chunk {
             let (bytes, peer, bundled) = payments.message(at);
             let Ok((Message::TransferRequest(header, order), _)) = Message::decode(bytes) else { continue };
-            counters.totals.orders.add(1);
-            let candidate = PendingOrder { order, digest: order_digest(&rules.genesis, &order.body) };
+            accounts.expect_slot(&header.account);
+            accounts.expect(&order.body.recipient);
+            received.push((Origin { at, header, peer: *peer, bundled }, order));
+            bodies.push(&order.body);
+        }
+        counters.totals.orders.add(received.len() as u64);
+        let mut digests = [Digest::default(); CHUNK];
+        order_digests(&rules.genesis, &bodies, &mut digests[..bodies.len()]);
+        let mut pending: ArrayVec<PendingOrder<'_>, CHUNK> = ArrayVec::new();
+        let mut origins: ArrayVec<Origin<'_>, CHUNK> = ArrayVec::new();
+        for ((origin, order), digest) in received.into_iter().zip(digests) {
+            let Origin { header, ref peer, bundled, .. } = origin;
+            let candidate = PendingOrder { order, digest };
             let screened = if header.tag_matches(&candidate.digest) {
                 screen_order(rules, accounts, &candidate, now_ms)
             } else {
@@ -57,6 +78,7 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
                 Err(refusal) => Answer::Refused(refusal),
                 Ok(OrderDecision::ExecutedBefore) => {
                     counters.totals.executed_before.add(1);
+                    tell(filter, accounts, &header.account);
                     executed_before(accounts, &header.account, header.sequence.get())
                 }
                 Ok(OrderDecision::VoteAgain(true)) => vote_again(voting, counters, candidate.digest),
@@ -69,7 +91,7 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
                         continue;
                     }
                     pending.push(candidate);
-                    origins.push(Origin { at, header, peer: *peer, bundled });
+                    origins.push(origin);
                     continue;
                 }
             };
@@ -91,17 +113,23 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
                         executed_before(accounts, &origin.header.account, origin.header.sequence.get())
                     }
                     Ok(OrderDecision::VoteAgain(_)) => vote_again(voting, counters, verified.digest()),
-                    Ok(OrderDecision::Lock) => lock(accounts, journal, voting, counters, verified)?,
+                    Ok(OrderDecision::Lock) => {
+                        let answer = lock(accounts, journal, voting, counters, verified)?;
+                        tell(filter, accounts, &origin.header.account);
+                        answer
+                    }
                     Ok(OrderDecision::Conflict) => {
-                        conflict(accounts, journal, counters, verified, now_ms, *penalty_ms)?
+                        let answer = conflict(accounts, journal, counters, verified, now_ms, *penalty_ms)?;
+                        tell(filter, accounts, &origin.header.account);
+                        answer
                     }
                 },
             };
             push(replies, journal, counters, origin.header, &origin.peer, origin.bundled, answer, now_ns);
         }
-        drop((results, origins, pending));
+        drop((results, origins, pending, bodies));
         for (at, valid) in judged {
-            payments.verified(at, valid);
+            judge(filter, payments, at, valid);
         }
         Ok(())
     }
@@ -113,10 +141,9 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
         let mut signed = 0;
         let mut slots: ArrayVec<(&Digest, &mut Signature), CHUNK> = ArrayVec::new();
         let mut sign = |slots: &mut ArrayVec<(&Digest, &mut Signature), CHUNK>, own_votes: &mut OwnVotes| {
+            let orders: ArrayVec<Digest, CHUNK> = slots.iter().map(|(digest, _)| **digest).collect();
             let mut messages = [[0; 32]; CHUNK];
-            for (message, (digest, _)) in messages.iter_mut().zip(slots.iter()) {
-                *message = vote_digest(&rules.genesis, rules.epoch, digest);
-            }
+            vote_digests(&rules.genesis, rules.epoch, &orders, &mut messages[..orders.len()]);
             let mut made = [[0; 64]; CHUNK];
             signatures.sign_votes(&messages[..slots.len()], &mut made[..slots.len()]);
             for ((digest, slot), signature) in slots.drain(..).zip(made) {

@@ -1,5 +1,11 @@
 //! What a worker is handed besides packets and signatures. Production and simulator implement these.
 
+use std::net::IpAddr;
+
+use meshpay_net::Peer;
+use meshpay_protocol::Account;
+use meshpay_wire::filter::Outcome;
+
 /// Wall time and monotonic time.
 pub trait Clock {
     /// Milliseconds since 1970 UTC. May jump; bounds first locks, penalties and return tokens, and never decides who owns money.
@@ -57,4 +63,27 @@ pub trait Journal {
     /// # Errors
     /// There is no such record to be had.
     fn read(&mut self, position: u64, buffer: &mut [u8]) -> Result<(u8, usize), ReadRefused>;
+}
+
+/// The filter in front of the worker. It is told only what was verified or is the account's own state, never what a packet
+/// claims (DESIGN 5.11), so that nobody can turn it against somebody else.
+pub trait Filter {
+    /// The state of an account: what its next sequence is, whether an order is locked there, and until when it is penalised.
+    fn account(&mut self, account: &Account);
+    /// How a message's signatures turned out, from a source that has shown that it receives at its address.
+    fn source(&mut self, source: IpAddr, valid: bool);
+    /// Judges a datagram that reached the worker unjudged: why it goes no further, or nothing.
+    fn judge(&mut self, datagram: &[u8], peer: &Peer) -> Option<Outcome>;
+}
+
+/// For a worker without a filter in front.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFilter;
+
+impl Filter for NoFilter {
+    fn account(&mut self, _account: &Account) {}
+    fn source(&mut self, _source: IpAddr, _valid: bool) {}
+    fn judge(&mut self, _datagram: &[u8], _peer: &Peer) -> Option<Outcome> {
+        None
+    }
 }

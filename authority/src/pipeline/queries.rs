@@ -3,7 +3,7 @@
 use meshpay_net::PacketPort;
 use meshpay_protocol::{Accounts, Refusal, Signatures};
 use meshpay_wire::{
-    AccountAnswer, DATAGRAM_MAX, DIRECTION_DEBIT, Executed, ExecutionStatus, Message, PublicKey, RefusalCode,
+    AccountAnswer, DATAGRAM_MAX, DIRECTION_DEBIT, Digest, Executed, ExecutionStatus, Message, PublicKey, RefusalCode,
     SignedOrder, Vote, account_answer, account_flags, certificate_answer, certificate_answer_length,
     confirmation_response, refusal, transfer_response,
 };
@@ -12,15 +12,15 @@ use zerocopy::little_endian::U64;
 
 use super::counters::WorkerCounters;
 use super::history::{Found, RECORD_MAX, Reads, find_credit, find_debit, find_lock};
-use super::ports::{Clock, Journal, ReadRefused};
-use super::replies::{Answer, Reply};
+use super::ports::{Clock, Filter, Journal, ReadRefused};
+use super::replies::{AccountState, Answer, Reply};
 use super::worker::{Fatal, Voting, Worker, push};
 
 /// Records that the answers of one turn may read from the journal. Once that many were read, further answers that need to search are
 /// dropped, and their clients ask again: anybody may ask for what is old, and it shall not take the time of what is new.
 const HISTORY_READS_PER_TURN: usize = 1024;
 
-impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
+impl<A: Accounts, J: Journal, S: Signatures, F: Filter> Worker<A, J, S, F> {
     /// Turns the taken queries into answers.
     pub(super) fn answer_queries(&mut self, taken: &[u32], now_ns: u64) {
         let Self { accounts, journal, voting, counters, queries, replies, .. } = self;
@@ -58,26 +58,27 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
         }
         let started_ns = clock.monotonic_ns();
         let (mut released, mut reads) = (0, 0);
-        while let Some(first) = replies.peek_durable(durable).copied() {
+        while let Some(first) = replies.pop_durable(durable) {
+            let token = token_key.token(&first.peer.address, now_ms);
             let mut length = 0;
             let mut next = Some(first);
             // Answers to one bundle share a datagram, as far as they fit.
             while let Some(reply) = next {
-                let room = DATAGRAM_MAX - length;
-                if usize::from(reply.request.length.get()) > room && length > 0 {
-                    break;
-                }
-                let token = token_key.token(&reply.peer.address, now_ms);
                 let journal = Reads { journal: &mut *journal, count: &mut reads };
                 let mut scratch = Compose { place: *place, journal, voting, counters, record };
                 length += scratch.compose(&reply, token, &mut outgoing[length..]);
                 counters.durable_wait.record_ns(started_ns.saturating_sub(reply.queued_ns));
-                replies.pop();
                 released += 1;
-                next = replies
-                    .peek_durable(durable)
-                    .filter(|next| first.bundled && next.bundled && next.peer == first.peer)
-                    .copied();
+                let shares = |next: &Reply| {
+                    first.bundled
+                        && next.bundled
+                        && next.peer == first.peer
+                        && (length == 0 || usize::from(next.request.length.get()) <= DATAGRAM_MAX - length)
+                };
+                next = match replies.peek_durable(durable).is_some_and(shares) {
+                    true => replies.pop_durable(durable),
+                    false => None,
+                };
             }
             if length > 0 && !port.queue(&first.peer, &[&outgoing[..length]]) {
                 counters.totals.answers_sent.add(port.flush()?.sent as u64);
@@ -93,28 +94,32 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
 }
 
 fn account(accounts: &impl Accounts, voting: &Voting, key: &PublicKey, token: u32) -> Answer {
-    let mut answer = AccountAnswer::new_zeroed();
-    let mut flags = if voting.stopped().is_some() { account_flags::NOT_VOTING } else { 0 };
-    let mut lock_position = 0;
-    answer.token = token.into();
+    let mut state = AccountState {
+        balance: 0,
+        token,
+        flags: if voting.stopped().is_some() { account_flags::NOT_VOTING } else { 0 },
+        next_sequence: 0,
+        last_executed: Digest::default(),
+        debit_locator: 0,
+        credit_locator: 0,
+        lock_position: 0,
+    };
     if let Some(account) = accounts.account(key) {
-        flags |= account_flags::KNOWN;
-        let balance = accounts.balance(key, token);
-        if balance < 0 {
-            flags |= account_flags::OWING;
+        state.flags |= account_flags::KNOWN;
+        state.balance = accounts.balance(key, token);
+        if state.balance < 0 {
+            state.flags |= account_flags::OWING;
         }
         if account.is_locked() {
-            flags |= account_flags::LOCKED;
-            lock_position = account.lock_position.get();
+            state.flags |= account_flags::LOCKED;
+            state.lock_position = account.lock_position.get();
         }
-        answer.balance = balance.into();
-        answer.next_sequence = account.next_sequence;
-        answer.last_executed = account.last_executed;
-        answer.debit_locator = account.debit_heads[0];
-        answer.credit_locator = account.credit_head;
+        state.next_sequence = account.next_sequence.get();
+        state.last_executed = account.last_executed;
+        state.debit_locator = account.debit_heads[0].get();
+        state.credit_locator = account.credit_head.get();
     }
-    answer.flags = flags.into();
-    Answer::Account { answer, lock_position }
+    Answer::Account(state)
 }
 
 fn certificate(accounts: &impl Accounts, key: &PublicKey, debit: bool, sequence: u64, locator: u64) -> Answer {
@@ -170,13 +175,22 @@ impl<J: Journal> Compose<'_, J> {
                     Err(error) => self.unreadable(reply, token, to, error),
                 }
             }
-            Answer::Account { answer, lock_position } => {
-                let mut answer = *answer;
-                if *lock_position != 0 {
+            Answer::Account(state) => {
+                let locked = match state.lock_position {
+                    0 => None,
                     // An archived lock cannot be shown; its flag stays, with an empty order.
-                    answer.locked =
-                        find_lock(&mut self.journal, *lock_position, self.record).unwrap_or(SignedOrder::new_zeroed());
-                }
+                    position => find_lock(&mut self.journal, position, self.record).ok(),
+                };
+                let answer = AccountAnswer {
+                    balance: state.balance.into(),
+                    token: state.token.into(),
+                    flags: state.flags.into(),
+                    next_sequence: state.next_sequence.into(),
+                    last_executed: state.last_executed,
+                    debit_locator: state.debit_locator.into(),
+                    credit_locator: state.credit_locator.into(),
+                    locked: locked.unwrap_or(SignedOrder::new_zeroed()),
+                };
                 account_answer(to, request, token, &answer)
             }
             Answer::ExecutedLongAgo { sequence, next_sequence, debit_heads } => {

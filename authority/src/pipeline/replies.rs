@@ -13,6 +13,22 @@ use meshpay_wire::{AccountAnswer, Digest, Executed, HEADER_LENGTH, Header, Refus
 /// Most answers that wait.
 pub const REPLIES_MAX: usize = 8192;
 
+/// An account as it was when it was asked for. The locked order itself is read from the journal when the answer is composed: held
+/// here it would make every waiting answer three times as large, and the whole queue too large for the cache.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountState {
+    pub balance: i128,
+    pub token: u32,
+    /// Bits of [`meshpay_wire::account_flags`].
+    pub flags: u32,
+    pub next_sequence: u64,
+    pub last_executed: Digest,
+    pub debit_locator: u64,
+    pub credit_locator: u64,
+    /// Where the locked order stands, 0 where none is.
+    pub lock_position: u64,
+}
+
 /// What an answer says.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
@@ -26,8 +42,8 @@ pub enum Answer {
     Conflict { refusal: Refusal, lock_position: u64 },
     /// What was executed at an old sequence, to be looked up.
     ExecutedLongAgo { sequence: u64, next_sequence: u64, debit_heads: [u64; DEBIT_LEVELS] },
-    /// An account's state, with the lock at this position, if any.
-    Account { answer: AccountAnswer, lock_position: u64 },
+    /// An account's state, with the lock at its position, if any.
+    Account(AccountState),
     /// The certificate with which the account paid at a sequence.
     Debit { sequence: u64, next_sequence: u64, debit_heads: [u64; DEBIT_LEVELS] },
     /// A certificate that paid the account.
@@ -42,7 +58,7 @@ impl Answer {
             Answer::Executed(_) | Answer::ExecutedLongAgo { .. } => HEADER_LENGTH + size_of::<Executed>(),
             Answer::Refused(_) => meshpay_wire::REFUSAL_LENGTH,
             Answer::Conflict { .. } => meshpay_wire::REFUSAL_WITH_ORDER_LENGTH,
-            Answer::Account { .. } => HEADER_LENGTH + size_of::<AccountAnswer>(),
+            Answer::Account(_) => HEADER_LENGTH + size_of::<AccountAnswer>(),
             Answer::Debit { .. } | Answer::Credit { .. } => meshpay_wire::certificate_answer_length(1),
         }
     }
@@ -64,6 +80,9 @@ pub struct Reply {
     /// What it says.
     pub answer: Answer,
 }
+
+// Answers pass through the whole ring, so each byte here costs cache.
+const _: () = assert!(size_of::<Reply>() <= 320);
 
 /// The queue of answers. Tickets never fall from front to back, since each is the journal's end at the time of queueing.
 pub struct Replies {
@@ -117,9 +136,10 @@ impl Replies {
         self.queue.front().filter(|reply| reply.ticket <= durable)
     }
 
-    /// Removes the first answer.
-    pub fn pop(&mut self) {
-        self.queue.pop_front();
+    /// Takes the next answer, if it may leave.
+    pub fn pop_durable(&mut self, durable: u64) -> Option<Reply> {
+        self.peek_durable(durable)?;
         self.fresh = self.fresh.saturating_sub(1);
+        self.queue.pop_front()
     }
 }

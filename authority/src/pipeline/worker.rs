@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use meshpay_net::{BURST_MAX, PacketPort, Peer};
 use meshpay_protocol::account::shard_of;
 use meshpay_protocol::{Accounts, Refusal, Rules, Signatures, TableFull, apply, record};
-use meshpay_wire::{DATAGRAM_MAX, Header, Kind, Message, RefusalCode, TokenKey, messages};
+use meshpay_wire::{DATAGRAM_MAX, Header, Kind, Message, PublicKey, RefusalCode, TokenKey, messages};
 use zerocopy::IntoBytes;
 
 use super::counters::WorkerCounters;
@@ -18,7 +18,7 @@ use super::crossing::{CrossingCredit, CrossingMessage, CrossingPorts};
 use super::fair_queue::{Dropped, FairQueue};
 use super::history::RECORD_MAX;
 use super::own_votes::OwnVotes;
-use super::ports::{AppendRefused, Clock, Journal};
+use super::ports::{AppendRefused, Clock, Filter, Journal, NoFilter};
 use super::replies::{Answer, REPLIES_MAX, Replies, Reply};
 
 /// Orders and certificates that may wait to be verified.
@@ -95,7 +95,7 @@ impl Voting {
 }
 
 /// What a worker is made of.
-pub struct WorkerParts<A, J, S> {
+pub struct WorkerParts<A, J, S, F = NoFilter> {
     /// The network's rules.
     pub rules: Arc<Rules>,
     /// This authority's place in the committee.
@@ -106,6 +106,8 @@ pub struct WorkerParts<A, J, S> {
     pub journal: J,
     /// Verifies and signs.
     pub signatures: S,
+    /// The filter in front, which learns what was verified.
+    pub filter: F,
     /// Queues to and from the other workers.
     pub crossing: CrossingPorts,
     /// Whether votes may be given.
@@ -132,12 +134,13 @@ pub struct Turn {
 }
 
 /// One worker. See [`Worker::turn`].
-pub struct Worker<A, J, S> {
+pub struct Worker<A, J, S, F = NoFilter> {
     pub(super) rules: Arc<Rules>,
     pub(super) place: usize,
     pub(super) accounts: A,
     pub(super) journal: J,
     pub(super) signatures: S,
+    pub(super) filter: F,
     pub(super) crossing: CrossingPorts,
     pub(super) voting: Arc<Voting>,
     pub(super) token_key: TokenKey,
@@ -154,15 +157,16 @@ pub struct Worker<A, J, S> {
     stalled_credit: Option<(CrossingCredit, u64)>,
 }
 
-impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
+impl<A: Accounts, J: Journal, S: Signatures, F: Filter> Worker<A, J, S, F> {
     /// Makes a worker with all its buffers.
-    pub fn new(parts: WorkerParts<A, J, S>) -> Self {
+    pub fn new(parts: WorkerParts<A, J, S, F>) -> Self {
         Self {
             rules: parts.rules,
             place: parts.place,
             accounts: parts.accounts,
             journal: parts.journal,
             signatures: parts.signatures,
+            filter: parts.filter,
             crossing: parts.crossing,
             voting: parts.voting,
             token_key: parts.token_key,
@@ -259,6 +263,10 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
             let burst = port.receive()?;
             for index in 0..burst {
                 let (datagram, peer) = port.packet(index);
+                if let Some(outcome) = self.filter.judge(datagram, &peer) {
+                    self.counters.filtered(outcome);
+                    continue;
+                }
                 self.accept_datagram(datagram, &peer, now_ms, now_ns);
             }
             received += burst;
@@ -316,6 +324,7 @@ impl<A: Accounts, J: Journal, S: Signatures> Worker<A, J, S> {
         if !self.accounts.owns(&header.account) {
             return self.hand_on(header, bytes, peer);
         }
+        self.accounts.expect(&header.account);
         let has_token = self.token_key.accepts(&header.return_token, &peer.address, now_ms);
         let queue = if payment { &mut self.payments } else { &mut self.queries };
         match queue.offer(peer, has_token, bundled, bytes) {
@@ -420,4 +429,18 @@ pub(super) fn push(
     let reply =
         Reply { ticket: journal.appended(), queued_ns: now_ns, peer: *peer, bundled, request: *request, answer };
     replies.push(reply);
+}
+
+/// Tells the filter what stands of an account now.
+pub(super) fn tell(filter: &mut impl Filter, accounts: &impl Accounts, key: &PublicKey) {
+    if let Some(account) = accounts.account(key) {
+        filter.account(account);
+    }
+}
+
+/// Says how a taken message's signatures turned out, to the fair queue and, of a source that is known by its address, to the filter.
+pub(super) fn judge(filter: &mut impl Filter, payments: &mut FairQueue, at: u32, valid: bool) {
+    if let Some(source) = payments.verified(at, valid) {
+        filter.source(source, valid);
+    }
 }

@@ -126,7 +126,7 @@ impl Auditor<'_> {
         let read = journal::inspect(
             &**disk,
             Some(identity),
-            Some(Position::START),
+            Some(Position::START.into()),
             known_kinds(),
             &mut |position, kind, payload| {
                 self.record(position, kind, payload).map_err(|what| format!("record at {position}: {what}").into())

@@ -6,9 +6,9 @@
 //! File `checkpoint-<16 hex digits of the position>`: a header of 4,096 bytes, the slots in use, then the foreign credits whose link was
 //! not in the journal yet. It is complete when it bears its name; its content has a hash. Two are kept.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use meshpay_protocol::account::SLOT_LENGTH;
 use meshpay_protocol::{Account, Accounts, Allocation, SlotName, apply, genesis, record::Record};
@@ -18,7 +18,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use super::known_kinds;
 use super::recovery::OpenCredits;
 use crate::accounts::{AccountTable, Image, ImageError, Layout};
-use crate::journal::{self, Chain, Disk, Handle, Identity, JournalError, Position};
+use crate::journal::{self, Chain, Disk, DiskFile, Handle, Identity, JournalError, Position, ReplayFrom};
 
 const MAGIC: [u8; 8] = *b"MPAYCKP\0";
 const FORMAT_VERSION: u32 = 1;
@@ -29,6 +29,8 @@ const UNFINISHED: &str = "checkpoint.new";
 const KEPT: usize = 2;
 /// Length of an open credit in the file: position and recipient.
 const OPEN_CREDIT_LENGTH: usize = 40;
+/// Bytes read or written at once. A multiple of a slot's length, so that no slot lies across two pieces.
+const PIECE_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -47,7 +49,7 @@ struct Header {
     reserved: [u8; 3896],
 }
 
-const _: () = assert!(size_of::<Header>() == 4096);
+const _: () = assert!(size_of::<Header>() == 4096 && PIECE_BYTES.is_multiple_of(SLOT_LENGTH));
 
 /// A checkpoint could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +76,9 @@ pub enum CheckpointError {
         /// How far it was durable.
         durable: Position,
     },
+    /// Two readings of one file differ.
+    #[error("checkpoint {} reads differently each time: the disk or the memory is failing; look at the kernel's log", .0.display())]
+    Unsteady(PathBuf),
     /// The table is smaller than what it shall hold.
     #[error("accounts.capacity is smaller than what the checkpoint holds; give it back its old value or a larger one")]
     Capacity,
@@ -87,67 +92,116 @@ pub enum CheckpointError {
 
 /// What a checkpoint says besides its slots.
 pub struct Loaded {
-    pub position: Position,
+    /// Where it stands, and the journal's chain there.
+    pub at: ReplayFrom,
+    /// Why voting has stopped, 0 if it has not.
     pub voting_stopped: u32,
+    /// Foreign executions whose link was not in the journal yet.
     pub open_credits: OpenCredits,
 }
 
-/// The checkpoints in a directory, newest first.
-pub fn list(directory: &Path) -> Vec<(u64, PathBuf)> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let mut found: Vec<(u64, PathBuf)> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
+/// The checkpoints on a disk, newest first: position and name.
+pub fn list(disk: &dyn Disk) -> Vec<(u64, String)> {
+    let Ok(names) = disk.list() else { return Vec::new() };
+    let mut found: Vec<(u64, String)> = names
+        .into_iter()
+        .filter_map(|name| {
             let digits = name.strip_prefix(PREFIX).filter(|digits| digits.len() == 16)?;
-            Some((u64::from_str_radix(digits, 16).ok()?, entry.path()))
+            Some((u64::from_str_radix(digits, 16).ok()?, name))
         })
         .collect();
     found.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
     found
 }
 
+/// Where a checkpoint lies, for messages.
+fn path_of(disk: &dyn Disk, name: &str) -> PathBuf {
+    PathBuf::from(disk.describe()).join(name)
+}
+
 /// Reads a checkpoint into an empty table.
-pub fn load(path: &Path, identity: &Identity, accounts: &mut impl Accounts) -> Result<Loaded, CheckpointError> {
-    let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
-    let damaged = || CheckpointError::Damaged(path.to_owned());
-    // Checked whole before anything is taken from it, so that a damaged one leaves the table empty.
-    let bytes = {
-        let file = File::open(path).map_err(failed)?;
-        // SAFETY: nobody writes to a finished checkpoint; the daemon alone works in its locked directory.
-        unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?
-    };
-    let (header, content) = Header::read_from_prefix(&bytes).map_err(|_| damaged())?;
+pub fn load(
+    disk: &dyn Disk,
+    name: &str,
+    identity: &Identity,
+    accounts: &mut impl Accounts,
+) -> Result<Loaded, CheckpointError> {
+    let failed = |source| CheckpointError::Io { path: path_of(disk, name), source };
+    let damaged = || CheckpointError::Damaged(path_of(disk, name));
+    let file = disk.open(name).map_err(failed)?;
+    let length = file.len().map_err(failed)?;
+    if length < size_of::<Header>() as u64 {
+        return Err(damaged());
+    }
+    let mut header = Header::new_zeroed();
+    file.read_at(header.as_mut_bytes(), 0).map_err(failed)?;
+    let content_bytes = length - size_of::<Header>() as u64;
     let mut unsealed = header;
     unsealed.check = [0; 32];
-    let slots_bytes = (header.slots.get() as usize).checked_mul(SLOT_LENGTH).ok_or_else(damaged)?;
-    let credit_bytes = (header.open_credits.get() as usize).checked_mul(OPEN_CREDIT_LENGTH).ok_or_else(damaged)?;
+    let slots_bytes = header.slots.get().checked_mul(SLOT_LENGTH as u64).ok_or_else(damaged)?;
+    let credit_bytes = header.open_credits.get().checked_mul(OPEN_CREDIT_LENGTH as u64).ok_or_else(damaged)?;
     let fits = header.magic == MAGIC
         && header.version.get() == FORMAT_VERSION
         && header.check == *blake3::hash(unsealed.as_bytes()).as_bytes()
         && header.genesis == identity.network
         && header.identity == journal_name(identity)
-        && slots_bytes.checked_add(credit_bytes) == Some(content.len())
-        && header.content == *blake3::hash(content).as_bytes();
-    if !fits {
+        && slots_bytes.checked_add(credit_bytes) == Some(content_bytes);
+    // Checked whole before anything is taken from it, so that a damaged one leaves the table empty.
+    if !fits || header.content != content_hash(&*file, content_bytes, |_, _| Ok(())).map_err(failed)? {
         return Err(damaged());
     }
-    for slot in content[..slots_bytes].chunks_exact(SLOT_LENGTH) {
-        let slot = Account::ref_from_bytes(slot).map_err(|_| damaged())?;
-        let name = match slot.kind {
-            meshpay_protocol::account::slot_kind::BALANCE => SlotName::further(&slot.key, slot.token.get()),
-            _ => SlotName::account(&slot.key),
-        };
-        let at = accounts.insert(name).map_err(|_| CheckpointError::Capacity)?;
-        *accounts.slot_mut(at) = *slot;
+    let mut open_credits = Vec::with_capacity(credit_bytes as usize);
+    let mut full = false;
+    let taken = content_hash(&*file, content_bytes, |at, piece| {
+        let slots = usize::try_from(slots_bytes.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
+        for slot in piece[..slots].chunks_exact(SLOT_LENGTH) {
+            let Ok(slot) = Account::ref_from_bytes(slot) else { continue };
+            let name = match slot.kind {
+                meshpay_protocol::account::slot_kind::BALANCE => SlotName::further(&slot.key, slot.token.get()),
+                _ => SlotName::account(&slot.key),
+            };
+            match accounts.insert(name, slot.token.get()) {
+                Ok(at) => *accounts.slot_mut(at) = *slot,
+                Err(_) => full = true,
+            }
+        }
+        open_credits.extend_from_slice(&piece[slots..]);
+        Ok(())
+    });
+    if full {
+        return Err(CheckpointError::Capacity);
     }
-    let mut open_credits = OpenCredits::default();
-    for entry in content[slots_bytes..].chunks_exact(OPEN_CREDIT_LENGTH) {
+    if !taken.is_ok_and(|hash| hash == header.content) {
+        // The table holds what nobody has checked, so nothing else may be loaded into it.
+        return Err(CheckpointError::Unsteady(path_of(disk, name)));
+    }
+    let mut open = OpenCredits::default();
+    for entry in open_credits.chunks_exact(OPEN_CREDIT_LENGTH) {
         let (position, recipient) = entry.split_at(8);
         let (Ok(position), Ok(recipient)) = (position.try_into(), recipient.try_into()) else { return Err(damaged()) };
-        open_credits.insert(u64::from_le_bytes(position), recipient);
+        open.insert(u64::from_le_bytes(position), recipient);
     }
-    Ok(Loaded { position: Position(header.position.get()), voting_stopped: header.voting_stopped.get(), open_credits })
+    let at = ReplayFrom { position: Position(header.position.get()), chain: Some(header.chain) };
+    Ok(Loaded { at, voting_stopped: header.voting_stopped.get(), open_credits: open })
+}
+
+/// Reads the content behind the header piece by piece, shows each piece with its offset in the content, and returns the hash of all.
+fn content_hash(
+    file: &dyn DiskFile,
+    length: u64,
+    mut show: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(PIECE_BYTES)];
+    let mut at = 0;
+    while at < length {
+        let piece = usize::try_from(length - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        file.read_at(&mut buffer[..piece], size_of::<Header>() as u64 + at)?;
+        hasher.update(&buffer[..piece]);
+        show(at, &buffer[..piece])?;
+        at += piece as u64;
+    }
+    Ok(*hasher.finalize().as_bytes())
 }
 
 /// The journal's number keys its hashes and is written nowhere else, so files name it by a hash.
@@ -158,52 +212,49 @@ fn journal_name(identity: &Identity) -> [u8; 32] {
 /// Makes checkpoints of a running journal.
 pub struct Checkpointer {
     /// Where they lie: the authority's directory.
-    pub directory: PathBuf,
+    pub store: Arc<dyn Disk>,
     /// The journal's disk.
-    pub disk: std::sync::Arc<dyn Disk>,
+    pub disk: Arc<dyn Disk>,
     /// Whose journal.
     pub identity: Identity,
     /// Sizes of the table that the fold works in.
     pub layout: Layout,
     /// First balances.
-    pub allocations: std::sync::Arc<Vec<Allocation>>,
+    pub allocations: Arc<Vec<Allocation>>,
 }
 
 impl Checkpointer {
     /// Position of the newest checkpoint, 0 where there is none.
     pub fn newest(&self) -> u64 {
-        list(&self.directory).first().map_or(0, |(position, _)| *position)
+        list(&*self.store).first().map_or(0, |(position, _)| *position)
     }
 
-    /// Folds the journal up to what is durable now and writes the result. Returns its position.
+    /// Folds the journal up to what is durable now and writes the result. Returns its position. `hash_key` is 16 random bytes, by
+    /// which the fold places its slots.
     ///
     /// # Errors
     /// See [`CheckpointError`]. The checkpoints that there were stay.
-    pub fn make(&self, handle: &Handle) -> Result<Position, CheckpointError> {
+    pub fn make(&self, handle: &Handle, hash_key: [u8; 16]) -> Result<Position, CheckpointError> {
         // Only what is durable: a state ahead of the journal would be worse than none (DESIGN 5.1).
         let (limit, chain) = handle.durable_chain();
-        let mut hash_key = [0; 16];
-        getrandom::fill(&mut hash_key).map_err(|error| CheckpointError::Io {
-            path: self.directory.clone(),
-            source: io::Error::other(error.to_string()),
-        })?;
         let mut table = AccountTable::new(Image::in_memory(self.layout)?, hash_key);
-        let (mut from, mut voting_stopped, mut open_credits) = (Position::START, 0, OpenCredits::default());
+        let mut from = ReplayFrom::from(Position::START);
+        let (mut voting_stopped, mut open_credits) = (0, OpenCredits::default());
         let mut damaged = Vec::new();
         {
             let mut view = whole(&mut table)?;
             let mut loaded = false;
-            for (_, path) in list(&self.directory) {
-                match load(&path, &self.identity, &mut view) {
+            for (_, name) in list(&*self.store) {
+                match load(&*self.store, &name, &self.identity, &mut view) {
                     Ok(checkpoint) => {
                         (from, voting_stopped, open_credits) =
-                            (checkpoint.position, checkpoint.voting_stopped, checkpoint.open_credits);
+                            (checkpoint.at, checkpoint.voting_stopped, checkpoint.open_credits);
                         loaded = true;
                         break;
                     }
                     Err(error @ CheckpointError::Damaged(_)) => {
                         tracing::warn!("{error}");
-                        damaged.push(path);
+                        damaged.push(name);
                     }
                     Err(error @ CheckpointError::Io { .. }) => tracing::warn!("{error}"),
                     Err(error) => return Err(error),
@@ -245,13 +296,13 @@ impl Checkpointer {
         let written = self.write(&mut table, limit, chain, voting_stopped, &open_credits);
         if written.is_err() {
             // The disk may be full: what was written of it shall not take room from the journal.
-            let _ = fs::remove_file(self.directory.join(UNFINISHED));
+            let _ = self.store.remove(UNFINISHED);
         }
         written?;
         // Damaged ones do not count among the kept, else they would outlive a good one.
-        let good = list(&self.directory).into_iter().map(|(_, path)| path).filter(|path| !damaged.contains(path));
-        for path in good.skip(KEPT).chain(damaged.iter().cloned()) {
-            let _ = fs::remove_file(path);
+        let good = list(&*self.store).into_iter().map(|(_, name)| name).filter(|name| !damaged.contains(name));
+        for name in good.skip(KEPT).chain(damaged.iter().cloned()) {
+            let _ = self.store.remove(&name);
         }
         Ok(limit)
     }
@@ -264,24 +315,19 @@ impl Checkpointer {
         voting_stopped: u32,
         open_credits: &OpenCredits,
     ) -> Result<(), CheckpointError> {
-        let path = self.directory.join(format!("{PREFIX}{:016x}", position.0));
-        let unfinished = self.directory.join(UNFINISHED);
-        let failed = |source| CheckpointError::Io { path: path.clone(), source };
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(&unfinished).map_err(failed)?);
-        let mut header = Header::new_zeroed();
-        file.write_all(header.as_bytes()).map_err(failed)?;
-        let mut hasher = blake3::Hasher::new();
+        let name = format!("{PREFIX}{:016x}", position.0);
+        let failed = |source| CheckpointError::Io { path: path_of(&*self.store, &name), source };
+        let mut out = Output::new(self.store.create(UNFINISHED).map_err(failed)?);
         let mut count = 0;
         for slot in table.slots().into_iter().flatten() {
-            hasher.update(slot.as_bytes());
-            file.write_all(slot.as_bytes()).map_err(failed)?;
+            out.write(slot.as_bytes()).map_err(failed)?;
             count += 1;
         }
         for (position, recipient) in open_credits.iter() {
-            let entry = [&position.to_le_bytes()[..], &recipient[..]].concat();
-            hasher.update(&entry);
-            file.write_all(&entry).map_err(failed)?;
+            out.write(&position.to_le_bytes()).and_then(|()| out.write(recipient)).map_err(failed)?;
         }
+        let (file, content) = out.finish().map_err(failed)?;
+        let mut header = Header::new_zeroed();
         header.magic = MAGIC;
         header.version = U32::new(FORMAT_VERSION);
         header.voting_stopped = U32::new(voting_stopped);
@@ -291,16 +337,52 @@ impl Checkpointer {
         header.chain = chain;
         header.slots = U64::new(count);
         header.open_credits = U64::new(open_credits.len() as u64);
-        header.content = *hasher.finalize().as_bytes();
+        header.content = content;
         header.check = *blake3::hash(header.as_bytes()).as_bytes();
-        let finish = |file: BufWriter<File>| -> io::Result<()> {
-            let file = file.into_inner().map_err(|error| error.into_error())?;
-            std::os::unix::fs::FileExt::write_all_at(&file, header.as_bytes(), 0)?;
-            file.sync_all()?;
-            fs::rename(&unfinished, &path)?;
-            crate::directory::sync_parent(&path)
+        let finish = || -> io::Result<()> {
+            file.write_at(header.as_bytes(), 0)?;
+            file.sync_data()?;
+            self.store.rename(UNFINISHED, &name)?;
+            self.store.sync_directory()
         };
-        finish(file).map_err(failed)
+        finish().map_err(failed)
+    }
+}
+
+/// Writes what follows the header, in large pieces, and hashes it on the way.
+struct Output {
+    file: Box<dyn DiskFile>,
+    buffer: Vec<u8>,
+    written: u64,
+    hasher: blake3::Hasher,
+}
+
+impl Output {
+    fn new(file: Box<dyn DiskFile>) -> Self {
+        let written = size_of::<Header>() as u64;
+        Self { file, buffer: Vec::with_capacity(PIECE_BYTES), written, hasher: blake3::Hasher::new() }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.buffer.len() + bytes.len() > PIECE_BYTES {
+            self.flush()?;
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.hasher.update(&self.buffer);
+        self.file.write_at(&self.buffer, self.written)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// The file, still without its header, and the hash of what was written.
+    fn finish(mut self) -> io::Result<(Box<dyn DiskFile>, [u8; 32])> {
+        self.flush()?;
+        Ok((self.file, *self.hasher.finalize().as_bytes()))
     }
 }
 

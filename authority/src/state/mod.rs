@@ -5,8 +5,8 @@ mod checkpoint;
 mod recovery;
 
 pub use audit::{AuditReport, audit};
-pub use checkpoint::{CheckpointError, Checkpointer};
-pub use recovery::{Recovered, RecoverySources, recover};
+pub use checkpoint::{CheckpointError, Checkpointer, Loaded, load as load_checkpoint};
+pub use recovery::{OpenCredits, Recovered, RecoverySources, recover};
 
 use crate::journal::Kinds;
 use meshpay_protocol::record::kind;

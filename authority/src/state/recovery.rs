@@ -14,8 +14,10 @@ use meshpay_wire::PublicKey;
 use zerocopy::IntoBytes;
 
 use super::checkpoint::{self, CheckpointError};
-use crate::accounts::{AccountTable, Image, Layout, Stamp};
-use crate::journal::{self, Disk, Identity, Journal, JournalConfig, JournalError, MarkPlace, Position};
+use crate::accounts::{AccountTable, Image, Layout, Stamp, WorkerAccounts};
+use crate::journal::{
+    self, Disk, Identity, Journal, JournalConfig, JournalError, Kind, MarkPlace, Position, Replay, ReplayFrom,
+};
 
 /// Foreign executions whose credit link was not seen yet, by position. Their money is applied; the link only extends a history.
 #[derive(Clone, Debug, Default)]
@@ -35,16 +37,24 @@ impl OpenCredits {
         }
     }
 
+    /// Adds an execution, by its position.
     pub fn insert(&mut self, position: u64, recipient: PublicKey) {
         self.0.insert(position, recipient);
     }
 
+    /// Positions and recipients, by rising position.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &PublicKey)> {
         self.0.iter().map(|(position, recipient)| (*position, recipient))
     }
 
+    /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -61,11 +71,13 @@ pub struct RecoverySources<'a> {
     /// The image's file.
     pub image: PathBuf,
     /// Where checkpoints lie.
-    pub checkpoints: PathBuf,
+    pub checkpoints: &'a Arc<dyn Disk>,
     /// Sizes of the table.
     pub layout: Layout,
-    /// First balances.
-    pub allocations: &'a [Allocation],
+    /// First balances; asked for only where there is no checkpoint.
+    pub allocations: &'a dyn Fn() -> Result<&'a [Allocation]>,
+    /// 16 random bytes: by them slots are placed, unless the image of a clean stop brings its own.
+    pub hash_key: [u8; 16],
 }
 
 /// What recovery leads to.
@@ -94,9 +106,7 @@ pub fn recover(sources: &RecoverySources<'_>) -> Result<Recovered> {
         }
         image.clear()?;
     }
-    let mut hash_key = [0; 16];
-    getrandom::fill(&mut hash_key).map_err(|error| anyhow::anyhow!("the kernel gave no random bytes: {error}"))?;
-    from_checkpoint(sources, image, hash_key)
+    from_checkpoint(sources, image)
 }
 
 /// Opens the journal if it ends exactly where the image was stamped.
@@ -122,17 +132,18 @@ fn from_image(sources: &RecoverySources<'_>, stamp: &Stamp) -> Result<Option<(Jo
     Ok(same.then_some((journal, read)))
 }
 
-fn from_checkpoint(sources: &RecoverySources<'_>, image: Image, hash_key: [u8; 16]) -> Result<Recovered> {
-    let mut table = AccountTable::new(image, hash_key);
-    let (mut from, mut voting_stopped, mut open_credits) = (Position::START, 0, OpenCredits::default());
+fn from_checkpoint(sources: &RecoverySources<'_>, image: Image) -> Result<Recovered> {
+    let mut table = AccountTable::new(image, sources.hash_key);
+    let mut from = ReplayFrom::from(Position::START);
+    let (mut voting_stopped, mut open_credits) = (0, OpenCredits::default());
     let mut origin = "the genesis".to_owned();
     let mut view = table.whole().context("the account table is in use")?;
     let mut loaded = false;
-    for (position, path) in checkpoint::list(&sources.checkpoints) {
-        match checkpoint::load(&path, &sources.identity, &mut view) {
+    for (position, name) in checkpoint::list(&**sources.checkpoints) {
+        match checkpoint::load(&**sources.checkpoints, &name, &sources.identity, &mut view) {
             Ok(checkpoint) => {
                 (from, voting_stopped, open_credits) =
-                    (checkpoint.position, checkpoint.voting_stopped, checkpoint.open_credits);
+                    (checkpoint.at, checkpoint.voting_stopped, checkpoint.open_credits);
                 origin = format!("the checkpoint at {position}");
                 loaded = true;
                 break;
@@ -142,40 +153,69 @@ fn from_checkpoint(sources: &RecoverySources<'_>, image: Image, hash_key: [u8; 1
         }
     }
     if !loaded {
-        genesis::allocate(&mut view, sources.allocations)
+        genesis::allocate(&mut view, (sources.allocations)()?)
             .context("accounts.capacity is smaller than the number of allocations")?;
     }
-    let (mut journal, read) = journal::recover(
-        sources.disk,
-        sources.mark,
-        &sources.identity,
-        &sources.journal,
-        from,
-        &mut |position, record_kind, payload| {
-            let record = Record::parse(record_kind, payload).ok_or_else(|| {
-                format!("the record of kind {record_kind} at {position} does not have that kind's form")
-            })?;
-            open_credits.note(&record, position.0);
-            if let Record::VotingStopped(stopped) = &record {
-                voting_stopped = stopped.reason.get();
-            }
-            if record_kind == kind::LOCK && crate::fault::forget_lock() {
-                return Ok(());
-            }
-            apply::replay(&mut view, &record, position.0).map_err(|error| error.to_string())?;
-            Ok(())
-        },
-    )?;
-    if read.head < from {
-        anyhow::bail!(
-            "the journal ends at {} but a checkpoint of it stands at {from}: records that were durable are missing. \
-             This authority must not vote again; keep the directory as evidence and join the next epoch with a new key.",
-            read.head
-        );
-    }
+    let mut fold = Fold { accounts: &mut view, open_credits, voting_stopped, expected: [None; EXPECTED_SOON], next: 0 };
+    let (mut journal, read) =
+        journal::recover_with(sources.disk, sources.mark, &sources.identity, &sources.journal, from, &mut fold)?;
+    let Fold { open_credits, voting_stopped, .. } = fold;
     link_open_credits(&mut view, &mut journal, &open_credits)?;
     drop(view);
     Ok(Recovered { table, journal, read, voting_stopped, origin })
+}
+
+/// Records between the look for where an account lies and the look at the account itself.
+const EXPECTED_SOON: usize = 4;
+
+/// The fold over the journal that makes the accounts.
+struct Fold<'a> {
+    accounts: &'a mut WorkerAccounts,
+    open_credits: OpenCredits,
+    voting_stopped: u32,
+    /// Accounts of the last records that were announced: what finds them is on its way into the cache, they themselves are next.
+    expected: [Option<[PublicKey; 2]>; EXPECTED_SOON],
+    next: usize,
+}
+
+impl Replay for Fold<'_> {
+    fn expect(&mut self, kind: Kind, payload: &[u8]) {
+        let parties = match Record::parse(kind, payload) {
+            Some(Record::Lock(lock)) => Some([lock.order.body.sender; 2]),
+            Some(Record::Execution(_, certificate)) => {
+                let body = &certificate.head.order.body;
+                Some([body.sender, body.recipient])
+            }
+            _ => None,
+        };
+        for party in parties.iter().flatten() {
+            self.accounts.expect(party);
+        }
+        let soon = std::mem::replace(&mut self.expected[self.next], parties);
+        self.next = (self.next + 1) % EXPECTED_SOON;
+        for party in soon.iter().flatten() {
+            self.accounts.expect_slot(party);
+        }
+    }
+
+    fn apply(
+        &mut self,
+        position: Position,
+        record_kind: Kind,
+        payload: &[u8],
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let record = Record::parse(record_kind, payload)
+            .ok_or_else(|| format!("the record of kind {record_kind} at {position} does not have that kind's form"))?;
+        self.open_credits.note(&record, position.0);
+        if let Record::VotingStopped(stopped) = &record {
+            self.voting_stopped = stopped.reason.get();
+        }
+        if record_kind == kind::LOCK && crate::fault::forget_lock() {
+            return Ok(());
+        }
+        apply::replay(self.accounts, &record, position.0).map_err(|error| error.to_string())?;
+        Ok(())
+    }
 }
 
 /// A crash may have lost the link of a credit whose execution is durable. The money is there; its history gets the link now.

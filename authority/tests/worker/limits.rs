@@ -74,11 +74,10 @@ fn a_full_table_refuses_votes_first_then_certificates_and_nobody_who_is_in_it() 
 
 #[test]
 fn many_payments_under_way_to_one_account_take_no_slots_from_its_shard() {
-    // One token, so that it can be seen from another worker that no slot is needed.
     let mut wallets: Vec<Wallet> = (0..250).map(|n| in_shard((n % 100) as u8 * 2, n)).collect();
     wallets.push(in_shard(1, 0));
     let (bob, payers) = wallets.split_last().unwrap();
-    let network = Network::with_tokens(Scheme::Cheap, &wallets.iter().collect::<Vec<_>>(), 1);
+    let network = Network::new(Scheme::Cheap, &wallets.iter().collect::<Vec<_>>());
     let mut scene = Place::new(network, 2).start();
     let before = scene.table_used();
     for payer in payers {
@@ -91,6 +90,40 @@ fn many_payments_under_way_to_one_account_take_no_slots_from_its_shard() {
     assert_eq!(scene.table_used(), before);
     let balance = scene.ask_one(&scene.net().account_request(&bob.key, EURO)).account().balance.get();
     assert_eq!(balance, i128::from(FUNDS) + 250);
+}
+
+/// DESIGN 5.15: a further token takes a slot as a new account does, so a vote counts it, whichever worker owns the recipient.
+#[test]
+fn a_vote_counts_the_slot_of_a_further_token_of_any_worker() {
+    for workers in [1, 2, 3] {
+        let alice = in_shard(0, 0);
+        let bob = in_shard(3, 0);
+        let network = Network::new(Scheme::Cheap, &[&alice, &bob]);
+        let mut scene = Place::new(network, workers).start();
+        let limit = Layout::for_capacity(0).vote_limit();
+        let voucher =
+            |sequence, recipient: &Wallet| OrderBody { token: VOUCHER.into(), ..body(&alice, sequence, recipient, 1) };
+        // Shard 3 is filled by certificates to where votes end; its members have euros only.
+        let members: Vec<Wallet> = (1..limit as u32).map(|n| in_shard(3, n)).collect();
+        for (sequence, member) in members.iter().enumerate() {
+            let certificate = scene.net().paid(&alice, sequence as u64, member, 10);
+            scene.ask_one(&scene.net().certificate_request(&certificate)).executed();
+        }
+        let sequence = members.len() as u64;
+        let used = scene.table_used();
+        let order = scene.net().sign(&alice, voucher(sequence, &members[0]));
+        let answer = scene.ask_one(&scene.net().order_request(&order));
+        assert!(
+            matches!(answer.says, Says::Refused(RefusalCode::RetryLater, _)),
+            "{workers} workers: {:?}",
+            answer.says
+        );
+        // A quorum elsewhere may have had room; then the reserve takes it, and from then on it takes no further slot.
+        scene.ask_one(&scene.net().certificate_request(&scene.net().certified(&order))).executed();
+        assert_eq!(scene.table_used(), used + 1);
+        let again = scene.net().sign(&alice, voucher(sequence + 1, &members[0]));
+        scene.ask_one(&scene.net().order_request(&again)).vote();
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! | `limits` | table full, journal full, too many requests |
 //! | `voting` | when an authority stops voting, and that it stays stopped |
 //! | `hostile` | random and mutated datagrams; no answer is longer than its request |
+//! | `filter_facts`, `judged` | what the filter in front is told, and what it ends |
 //! | `restart` | image, checkpoints and recovery over a real directory |
 //! | `audit` | what the audit accepts, and what it names |
 //! | `network` | a committee, wallets and their signatures, for all of these |
@@ -21,8 +22,10 @@ mod answers;
 mod audit;
 mod crossing;
 mod durability;
+mod filter_facts;
 mod history;
 mod hostile;
+mod judged;
 mod limits;
 mod network;
 mod restart;

@@ -134,7 +134,7 @@ fn a_checkpoint_made_while_running_is_where_the_next_start_begins() {
     scene.turn(0);
     let durable = scene.journal.handle().durable();
     let checkpointer = scene.place.checkpointer();
-    assert_eq!(checkpointer.make(&scene.journal.handle()).unwrap(), durable);
+    assert_eq!(checkpointer.make(&scene.journal.handle(), [6; 16]).unwrap(), durable);
     assert_eq!(checkpointer.newest(), durable.0);
     let mut scene = scene.crash(CrashFault::Lost, 0).start();
     assert_eq!(scene.origin, format!("the checkpoint at {durable}"));
@@ -148,7 +148,7 @@ fn a_checkpoint_made_while_running_is_where_the_next_start_begins() {
     scene.ask_one(&scene.net().certificate_request(&certificate)).executed();
     assert_eq!(scene.voting.stopped(), None);
     // A checkpoint is made from the one before, and the replay from it gives what the replay from the genesis gives.
-    scene.place.checkpointer().make(&scene.journal.handle()).unwrap();
+    scene.place.checkpointer().make(&scene.journal.handle(), [6; 16]).unwrap();
     let scene = scene.kill().start();
     assert!(scene.origin.starts_with("the checkpoint"));
     let (from_checkpoint, place) = scene.state();
@@ -168,9 +168,9 @@ fn a_damaged_checkpoint_is_passed_over_and_gives_way_to_a_good_one() {
     let wallets = wallets();
     let mut scene = place(&wallets, 1).start();
     pay(&mut scene, &wallets, 0..2);
-    let first = scene.place.checkpointer().make(&scene.journal.handle()).unwrap();
+    let first = scene.place.checkpointer().make(&scene.journal.handle(), [6; 16]).unwrap();
     pay(&mut scene, &wallets, 2..3);
-    let second = scene.place.checkpointer().make(&scene.journal.handle()).unwrap();
+    let second = scene.place.checkpointer().make(&scene.journal.handle(), [6; 16]).unwrap();
     pay(&mut scene, &wallets, 3..4);
     let mut place = scene.kill();
     let path = place.directory.path().join(format!("checkpoint-{:016x}", second.0));
@@ -199,7 +199,7 @@ fn a_damaged_checkpoint_is_passed_over_and_gives_way_to_a_good_one() {
     // The next one is made from the good one, and the damaged one makes room, so that two good ones are kept.
     let mut scene = place.start();
     pay(&mut scene, &wallets, 4..5);
-    let third = scene.place.checkpointer().make(&scene.journal.handle()).unwrap();
+    let third = scene.place.checkpointer().make(&scene.journal.handle(), [6; 16]).unwrap();
     let mut kept: Vec<String> = fs::read_dir(scene.place.directory.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -227,12 +227,31 @@ fn a_checkpoint_ahead_of_the_journal_is_refused_by_name() {
     // Of this journal it can only mean that records are missing; the mark says so too, but may be older by a second.
     let mut longer = self::place(&wallets, 1).start();
     pay(&mut longer, &wallets, 0..6);
-    let ahead = longer.place.checkpointer().make(&longer.journal.handle()).unwrap();
+    let ahead = longer.place.checkpointer().make(&longer.journal.handle(), [6; 16]).unwrap();
     let name = format!("checkpoint-{:016x}", ahead.0);
     fs::copy(longer.place.directory.path().join(&name), place.directory.path().join(&name)).unwrap();
     let error = format!("{:#}", place.recover().err().expect("refused"));
     assert!(error.contains("the journal ends at"), "{error}");
     assert!(error.contains("checkpoint"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_of_another_history_is_refused_by_name_also_where_the_next_is_made_from_it() {
+    let wallets = wallets();
+    let mut scene = place(&wallets, 1).start();
+    pay(&mut scene, &wallets, 0..6);
+    // The same key and journal number, other records: what a copy of the directory that ran on by itself would leave.
+    let mut copy = self::place(&wallets, 1).start();
+    let order = copy.net().pay(&wallets[1], 0, &wallets[2], 3);
+    copy.ask_one(&copy.net().order_request(&order)).vote();
+    pay(&mut copy, &wallets, 0..1);
+    let at = copy.place.checkpointer().make(&copy.journal.handle(), [6; 16]).unwrap();
+    let name = format!("checkpoint-{:016x}", at.0);
+    fs::copy(copy.place.directory.path().join(&name), scene.place.directory.path().join(&name)).unwrap();
+    let error = scene.place.checkpointer().make(&scene.journal.handle(), [6; 16]).expect_err("refused");
+    assert!(error.to_string().contains("another history"), "{error}");
+    let error = format!("{:#}", scene.kill().recover().err().expect("refused"));
+    assert!(error.contains(&format!("a checkpoint of this journal was made at {at} of another history")), "{error}");
 }
 
 #[test]
@@ -244,7 +263,7 @@ fn a_checkpoint_of_another_authority_is_passed_over() {
     let network = Network::with_tokens(Scheme::Cheap, &wallets.iter().collect::<Vec<_>>(), 1);
     let mut other = Place::new(network, 1).start();
     pay(&mut other, &wallets, 0..1);
-    let at = other.place.checkpointer().make(&other.journal.handle()).unwrap();
+    let at = other.place.checkpointer().make(&other.journal.handle(), [6; 16]).unwrap();
     let name = format!("checkpoint-{:016x}", at.0);
     fs::copy(other.place.directory.path().join(&name), place.directory.path().join(&name)).unwrap();
     let scene = place.start();
@@ -263,7 +282,7 @@ fn credits_open_across_a_checkpoint_are_neither_lost_nor_applied_twice() {
         scene.deliver(0, &peer(1), &scene.net().certificate_request(&scene.net().certified(&order)));
         scene.turn(0);
         scene.commit();
-        scene.place.checkpointer().make(&scene.journal.handle()).unwrap();
+        scene.place.checkpointer().make(&scene.journal.handle(), [6; 16]).unwrap();
         if linked_before_the_crash {
             scene.settle();
         }
@@ -300,7 +319,7 @@ fn a_table_that_is_too_small_is_refused_with_what_to_do() {
     }
     let handle = scene.journal.handle();
     assert!(handle.durable().0 > FRAME_HEADER_BYTES as u64);
-    scene.place.checkpointer().make(&handle).unwrap();
+    scene.place.checkpointer().make(&handle, [6; 16]).unwrap();
     drop(handle);
     let mut place = scene.kill();
     place.capacity = 0;

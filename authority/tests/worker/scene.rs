@@ -1,22 +1,24 @@
 //! An authority in process: its workers, its journal on a disk that can crash, its directory, and the hands that move time and packets.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 
 use meshpay_authority::JournalPort;
 use meshpay_authority::accounts::{AccountTable, Layout, Stamp, WorkerAccounts};
+use meshpay_authority::filter::{self, PlainTables};
 use meshpay_authority::journal::{
-    self, CrashFault, Disk, FaultDisk, Handle, Identity, Journal, JournalConfig, MarkPlace, Position,
+    self, CrashFault, Disk, FaultDisk, Handle, Identity, Journal, JournalConfig, MarkPlace, Position, RealDisk,
 };
 use meshpay_authority::pipeline::counters::WorkerCounters;
-use meshpay_authority::pipeline::{Clock, Fatal, Turn, Voting, Worker, WorkerParts, crossings};
+use meshpay_authority::pipeline::{Clock, Fatal, Filter, Turn, Voting, Worker, WorkerParts, crossings};
 use meshpay_authority::state::{self, AuditReport, Checkpointer, RecoverySources, known_kinds};
 use meshpay_net::{BURST_MAX, DATAGRAM_MAX_BYTES, PacketPort, Peer, PortCounters, Sent};
 use meshpay_protocol::record::{self, GenesisRecord, kind};
 use meshpay_protocol::{Account, StateDigest};
+use meshpay_wire::filter::{FilterWriter, Outcome};
 use meshpay_wire::{PublicKey, TokenKey};
 use zerocopy::IntoBytes;
 
@@ -84,13 +86,39 @@ impl Clock for HandClock {
     }
 }
 
-pub type TestWorker = Worker<WorkerAccounts, JournalPort, Signatures>;
+pub type TestWorker = Worker<WorkerAccounts, JournalPort, Signatures, Told>;
+
+/// What a filter in front of the workers was told, newest word only.
+#[derive(Clone, Default)]
+pub struct Told {
+    pub accounts: Arc<Mutex<HashMap<PublicKey, Account>>>,
+    pub sources: Arc<Mutex<Vec<(IpAddr, bool)>>>,
+    /// Tables to judge by, and the time; without, everything passes.
+    pub tables: Arc<Mutex<Option<(PlainTables, u64)>>>,
+}
+
+impl Filter for Told {
+    fn account(&mut self, account: &Account) {
+        self.accounts.lock().unwrap().insert(account.key, *account);
+        if let Some((tables, now_ns)) = &*self.tables.lock().unwrap() {
+            filter::note_account(&FilterWriter::new(tables.tables()), account, *now_ns, NOW_MS);
+        }
+    }
+    fn source(&mut self, source: IpAddr, valid: bool) {
+        self.sources.lock().unwrap().push((source, valid));
+    }
+    fn judge(&mut self, datagram: &[u8], peer: &Peer) -> Option<Outcome> {
+        let judging = self.tables.lock().unwrap();
+        judging.as_ref().and_then(|(tables, now_ns)| filter::judge(&tables.tables(), datagram, peer, *now_ns))
+    }
+}
 
 /// What an authority's restart leaves alone: disk, directory, settings.
 pub struct Place {
     pub network: Network,
     pub disk: FaultDisk,
     pub directory: tempfile::TempDir,
+    pub store: Arc<dyn Disk>,
     pub config: JournalConfig,
     pub capacity: u64,
     pub workers: usize,
@@ -109,10 +137,12 @@ impl Place {
             frame_bytes,
             ..JournalConfig::new(known_kinds())
         };
+        let directory = tempfile::tempdir().unwrap();
         let place = Self {
             network,
             disk: FaultDisk::new(),
-            directory: tempfile::tempdir().unwrap(),
+            store: Arc::new(RealDisk::open(directory.path()).unwrap()),
+            directory,
             config,
             capacity: 0,
             workers,
@@ -164,15 +194,16 @@ impl Place {
             identity: self.identity(),
             journal: self.config.clone(),
             image: self.image(),
-            checkpoints: self.directory.path().to_owned(),
+            checkpoints: &self.store,
             layout: self.layout(),
-            allocations: &self.network.allocations,
+            allocations: &|| Ok(&self.network.allocations),
+            hash_key: [5; 16],
         })
     }
 
     pub fn checkpointer(&self) -> Checkpointer {
         Checkpointer {
-            directory: self.directory.path().to_owned(),
+            store: Arc::clone(&self.store),
             disk: self.journal_disk(),
             identity: self.identity(),
             layout: self.layout(),
@@ -216,6 +247,8 @@ pub struct Scene {
     pub origin: String,
     pub token_key: TokenKey,
     maintained_ms: u64,
+    /// What the filter in front was told.
+    pub told: Told,
 }
 
 impl Scene {
@@ -226,6 +259,7 @@ impl Scene {
         let counters: Vec<Arc<WorkerCounters>> = (0..place.workers).map(|_| Arc::default()).collect();
         let wakers = (0..place.workers).map(|_| Arc::new(|| ()) as Arc<dyn Fn() + Send + Sync>).collect();
         let views = table.split(place.workers).unwrap();
+        let told = Told::default();
         let workers = crossings(wakers)
             .into_iter()
             .zip(views)
@@ -237,6 +271,7 @@ impl Scene {
                     accounts,
                     journal: JournalPort(journal.handle()),
                     signatures: place.network.signatures(),
+                    filter: told.clone(),
                     crossing,
                     voting: Arc::clone(&voting),
                     token_key: token_key.clone(),
@@ -248,7 +283,20 @@ impl Scene {
             .collect();
         let ports = (0..place.workers).map(|_| Port::default()).collect();
         let clock = HandClock { now_ms: Cell::new(NOW_MS), monotonic_ns: Cell::new(1) };
-        Self { place, clock, workers, ports, counters, voting, journal, table, origin, token_key, maintained_ms: 0 }
+        Self {
+            place,
+            clock,
+            workers,
+            ports,
+            counters,
+            voting,
+            journal,
+            table,
+            origin,
+            token_key,
+            maintained_ms: 0,
+            told,
+        }
     }
 
     pub fn net(&self) -> &Network {

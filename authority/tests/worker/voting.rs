@@ -49,7 +49,7 @@ fn an_unknown_own_vote_stops_voting_and_the_certificate_is_executed() {
     refuses_votes(&mut scene, &wallets[2], 0, &wallets[0], "after a kill, by replay");
 
     let checkpointer = scene.place.checkpointer();
-    checkpointer.make(&scene.journal.handle()).unwrap();
+    checkpointer.make(&scene.journal.handle(), [6; 16]).unwrap();
     let mut scene = scene.kill().start();
     assert!(scene.origin.starts_with("the checkpoint"), "{}", scene.origin);
     refuses_votes(&mut scene, &wallets[2], 0, &wallets[0], "by a checkpoint");

@@ -33,6 +33,16 @@ impl AuthorityDirectory {
         command
     }
 
+    /// What the running daemon says of its filter, as JSON.
+    ///
+    /// # Errors
+    /// If it has none (the error says why) or does not answer.
+    pub fn filter_status(&self) -> Result<String> {
+        let mut command = Command::new(&self.binary);
+        command.args(["filter", "status", "--json", "--directory"]).arg(&self.path);
+        output_of(command)
+    }
+
     /// Lets the daemon make its key, and reads it: the bench must know which votes to expect.
     ///
     /// # Errors
@@ -61,8 +71,23 @@ impl AuthorityDirectory {
     /// # Errors
     /// If it refuses.
     pub fn make_journal(&self, genesis: &Path, allocations: &Path, durability: &str) -> Result<()> {
+        self.make_journal_with(genesis, allocations, durability, &[])
+    }
+
+    /// As [`AuthorityDirectory::make_journal`], with further flags, which go into the settings file.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub fn make_journal_with(
+        &self,
+        genesis: &Path,
+        allocations: &Path,
+        durability: &str,
+        flags: &[&str],
+    ) -> Result<()> {
         let mut command = self.command("init");
         command.arg("--genesis").arg(genesis).arg("--allocations").arg(allocations).args(["--durability", durability]);
+        command.args(flags);
         output_of(command).map(drop)
     }
 }

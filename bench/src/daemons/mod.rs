@@ -5,10 +5,15 @@
 
 mod audit;
 mod directory;
+mod metrics;
+mod packet_io;
 mod process;
 mod ready;
+mod sync_counts;
 
 pub use audit::{AuditInput, Auditing, audit};
 pub use directory::AuthorityDirectory;
+pub use packet_io::PacketIo;
 pub use process::{Process, START_MAX};
 pub use ready::ReadyLine;
+pub use sync_counts::{SyncCounts, SyncTimes};

@@ -125,6 +125,16 @@ impl Process {
         Ok(())
     }
 
+    /// Ends it by SIGKILL, as the kernel does where memory runs out, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill().with_context(|| format!("cannot kill {}", self.name))?;
+        self.child.wait().with_context(|| format!("cannot wait for {}", self.name))?;
+        Ok(())
+    }
+
     fn terminate(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
@@ -162,13 +172,16 @@ impl Drop for Process {
     }
 }
 
-/// Lets the kernel send SIGTERM to the child when the thread that started it ends, however that comes about.
+/// Lets the kernel send SIGTERM to the child when the thread that started it ends, however that comes about; and gives the child a session
+/// of its own. Where the scheduler groups by session (sched_autogroup_enabled), a group's share goes to the cores where its weight is; that
+/// of the generator, which is never idle, would leave an authority in the same session next to nothing of a core that others use too.
 fn end_with_us(command: &mut Command) {
     let ask = || {
         rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+        rustix::process::setsid()?;
         Ok(())
     };
-    // SAFETY: between fork and exec `ask` makes one system call and allocates nothing.
+    // SAFETY: between fork and exec `ask` makes two system calls and allocates nothing.
     unsafe { command.pre_exec(ask) };
 }
 

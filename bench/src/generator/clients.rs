@@ -1,31 +1,25 @@
 //! The clients' side of the network: many addresses on few ports, and the return token that each was last given.
 //!
-//! Each socket is bound to the wildcard address and a port of its own, sends from as many local addresses as are wanted by
+//! By rings (see `port`) one port serves all addresses. Without them, each socket is bound to the wildcard address and a port of its own, sends from as many local addresses as are wanted by
 //! IP_PKTINFO, and learns the same way to which of them an answer came. To an authority that is as many sources as address-port
 //! pairs, each with its own return token; to us it is a few descriptors whose packets come and go in bursts. Two thousand sockets
 //! would cost a system call each, and an epoll beside: more than the packets themselves.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
-use meshpay_net::{OpenError, Peer, UdpConfig, UdpPort, WAIT_OTHERS_MAX};
+use meshpay_net::{LinkData, Peer, WAIT_OTHERS_MAX};
 
 use super::Target;
 
-/// Ports that the generator sends from. Each costs one more system call in every pass of the loop, so they are few.
+/// Sockets that the generator sends from without rings. Each costs one more system call in every pass of the loop, so they are few.
 pub const PORTS: usize = 4;
 const _: () = assert!(PORTS <= WAIT_OTHERS_MAX + 1);
 
 /// Addresses that each port sends from.
 pub const ADDRESSES: usize = 512;
 
-/// Opens the generator's ports, on all addresses of the namespace that the calling thread is in.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn open_ports() -> Result<Vec<UdpPort>, OpenError> {
-    let any = UdpConfig::new(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
-    (0..PORTS).map(|_| UdpPort::open(&any)).collect()
-}
+/// Addresses that each port sends from where requests are bundled: merchants' relays, each for thousands of phones.
+pub const RELAYS: usize = 16;
 
 /// Sources, and each one's return tokens.
 pub struct Clients {
@@ -33,6 +27,7 @@ pub struct Clients {
     ports: usize,
     tokens: Vec<[u8; 8]>,
     places: usize,
+    link: LinkData,
 }
 
 impl Clients {
@@ -40,7 +35,12 @@ impl Clients {
     pub fn new(addresses: Vec<Ipv4Addr>, ports: usize, places: usize) -> Self {
         assert!(!addresses.is_empty() && ports > 0, "payments come from somewhere");
         let tokens = vec![[0; 8]; addresses.len() * ports * places];
-        Self { addresses, ports, tokens, places }
+        Self { addresses, ports, tokens, places, link: LinkData::default() }
+    }
+
+    /// The same clients, who send to the authorities by this way below IP.
+    pub fn by_link(self, link: LinkData) -> Self {
+        Self { link, ..self }
     }
 
     /// How many there are.
@@ -60,7 +60,8 @@ impl Clients {
 
     /// A target as seen from a client.
     pub fn peer(&self, client: usize, target: &Target) -> Peer {
-        Peer::new(target.address).from_local(self.addresses[client / self.ports].into())
+        let peer = Peer::new(target.address).from_local(self.addresses[client / self.ports].into());
+        Peer { link: self.link, ..peer }
     }
 
     /// The token that the authority at `place` gave to a client last, or zero.
@@ -78,6 +79,7 @@ impl Clients {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+    use std::net::SocketAddr;
 
     #[test]
     fn every_client_is_a_pair_of_its_own_and_keeps_its_own_tokens() {

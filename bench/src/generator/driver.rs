@@ -9,9 +9,9 @@ use meshpay_net::{PortCounters, Waitable};
 use meshpay_wire::{DATAGRAM_MAX, messages};
 
 use super::payments::{Payments, record_us};
-use super::request_id::Step;
+use super::request_id::{RequestId, Step};
 use super::retries::Retries;
-use super::{Clients, Idle, Interrupted, Outcome, Pacing, Plan, WindowEdge};
+use super::{Clients, Idle, Interrupted, Outcome, Pacing, Plan, SendingRoom, WindowEdge};
 
 /// Most datagrams handed to the kernel before the generator looks at what has arrived. A veth interface queues 256 packets; bursts
 /// far below that leave its receiver time to run.
@@ -19,6 +19,9 @@ pub const SEND_BURST: usize = 64;
 
 /// Most payments that one pass starts.
 const START_BURST: usize = 64;
+
+/// How long relays gather requests for their datagrams. Far below what a phone notices.
+const GATHER_NS: u64 = 500_000;
 
 /// Longest sleep, so that an interrupt by the user is noticed.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
@@ -38,7 +41,7 @@ const REPORT_EVERY_NS: u64 = 100_000_000;
 /// Where a port fails for good, or [`Interrupted`] inside an [`io::Error`].
 pub fn run(
     plan: &Plan<'_>,
-    ports: &mut [impl Waitable + AsFd],
+    ports: &mut [impl Waitable + SendingRoom + AsFd],
     clients: &mut Clients,
     edge: impl FnMut(WindowEdge),
 ) -> io::Result<Outcome> {
@@ -64,6 +67,8 @@ pub fn run(
         edges_passed,
         window_began: start,
         next_report_ns: 0,
+        sent_ns: 0,
+        burst: Vec::with_capacity(SEND_BURST),
         sleep_only_until_ns: 0,
     };
     let (mut outcome, after) = driver.drive()?;
@@ -99,10 +104,14 @@ struct Driver<'a, P, E> {
     edges_passed: u8,
     window_began: Instant,
     next_report_ns: u64,
+    /// When something was sent last.
+    sent_ns: u64,
+    /// The requests of a burst.
+    burst: Vec<RequestId>,
     sleep_only_until_ns: u64,
 }
 
-impl<P: Waitable + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
+impl<P: Waitable + SendingRoom + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
     fn now_ns(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
@@ -202,33 +211,39 @@ impl<P: Waitable + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
         Ok(total)
     }
 
-    /// Sends at most [`SEND_BURST`] requests; returns how many.
+    /// Sends at most [`SEND_BURST`] datagrams; returns how many requests are in them.
     fn send(&mut self) -> io::Result<usize> {
-        let mut burst = [None; SEND_BURST];
-        let mut count = 0;
-        let mut buffer = [0; DATAGRAM_MAX];
-        while count < SEND_BURST {
-            let Some(request) = self.payments.pop_ready() else { break };
-            let payment = &self.plan.batch.payments()[request.payment as usize];
-            let client = self.clients.of_account(payment.transfer.sender);
-            let token = self.clients.token(client, usize::from(request.place));
-            let length = self.payments.write(&mut buffer, &request, token);
-            if let Some(target) = self.plan.targets.iter().find(|target| target.place == request.place) {
-                // The burst has room: SEND_BURST is below what a port holds.
-                let peer = self.clients.peer(client, target);
-                self.ports[self.clients.port(client)].queue(&peer, &[&buffer[..length]]);
-            }
-            burst[count] = Some(request);
-            count += 1;
+        let bundle = self.plan.bundle;
+        if bundle > 1 && self.now_ns() < self.sent_ns + GATHER_NS {
+            return Ok(0);
         }
-        if count == 0 {
+        let room = SEND_BURST.min(self.ports.iter_mut().map(SendingRoom::room_to_send).min().unwrap_or(0));
+        let mut burst = std::mem::take(&mut self.burst);
+        burst.clear();
+        // Each has room even where none shares a datagram.
+        while burst.len() < room {
+            let Some(request) = self.payments.pop_ready() else { break };
+            burst.push(request);
+        }
+        if bundle > 1 {
+            // Stable, so that a client's requests stay in order.
+            burst.sort_by_key(|request| (self.client_of(request), request.place));
+        }
+        let mut datagram = [0; DATAGRAM_MAX];
+        let mut at = 0;
+        while at < burst.len() {
+            at += self.queue_datagram(&burst[at..], &mut datagram);
+        }
+        if burst.is_empty() && room > 0 {
+            self.burst = burst;
             return Ok(0);
         }
         let now = self.now_ns();
+        self.sent_ns = now;
         for port in self.ports.iter_mut() {
             let _ = port.flush()?;
         }
-        for request in burst.into_iter().flatten() {
+        for &request in &burst {
             self.retries.start(now, request);
             let first =
                 request.step == Step::Vote && request.attempt == 0 && request.place == self.plan.targets[0].place;
@@ -238,7 +253,36 @@ impl<P: Waitable + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
                 record_us(&mut self.payments.outcome.lateness_us, now.saturating_sub(intended_ns));
             }
         }
+        let count = burst.len();
+        self.burst = burst;
         Ok(count)
+    }
+
+    fn client_of(&self, request: &RequestId) -> usize {
+        self.clients.of_account(self.plan.batch.payments()[request.payment as usize].transfer.sender)
+    }
+
+    /// Queues one datagram with the first of these requests, and those behind it that may share it. Returns how many those are.
+    fn queue_datagram(&mut self, requests: &[RequestId], datagram: &mut [u8; DATAGRAM_MAX]) -> usize {
+        let first = &requests[0];
+        let client = self.client_of(first);
+        let token = self.clients.token(client, usize::from(first.place));
+        let mut length = self.payments.write(datagram, first, token);
+        let mut count = 1;
+        for request in requests[1..].iter().take(self.plan.bundle - 1) {
+            let fits = length + self.payments.request_length(request) <= DATAGRAM_MAX;
+            if !fits || request.place != first.place || self.client_of(request) != client {
+                break;
+            }
+            length += self.payments.write(&mut datagram[length..], request, token);
+            count += 1;
+        }
+        if let Some(target) = self.plan.targets.iter().find(|target| target.place == first.place) {
+            // The burst has room: `send` has asked for it.
+            let peer = self.clients.peer(client, target);
+            self.ports[self.clients.port(client)].queue(&peer, &[&datagram[..length]]);
+        }
+        count
     }
 
     /// Offers the core to others, or sleeps. Where somebody takes more than a share of it, such as a compiler on a machine that is not
@@ -263,7 +307,9 @@ impl<P: Waitable + AsFd, E: FnMut(WindowEdge)> Driver<'_, P, E> {
             1 => Some(self.window_ns.end),
             _ => None,
         };
-        let until_ns = [self.next_due_ns(now), self.retries.next_deadline_ns(), edge_ns].into_iter().flatten().min();
+        let gathered_ns = self.payments.has_ready().then_some(self.sent_ns + GATHER_NS);
+        let until_ns =
+            [self.next_due_ns(now), self.retries.next_deadline_ns(), edge_ns, gathered_ns].into_iter().flatten().min();
         let timeout =
             until_ns.map_or(SLEEP_MAX, |until| Duration::from_nanos(until.saturating_sub(now)).min(SLEEP_MAX));
         let Some((first, rest)) = self.ports.split_first_mut() else { return Ok(()) };

@@ -13,7 +13,8 @@
 //! | `payments`, `state` | the state machine of a batch |
 //! | `answer` | what an answer must be |
 //! | `request_id`, `retries` | naming requests, and repeating lost ones |
-//! | `clients` | two thousand sources on a few sockets |
+//! | `clients` | many sources on few ports |
+//! | `port` | rings past the network stack, or sockets |
 //! | `driver` | the loop |
 //! | `outcome` | the figures |
 
@@ -22,14 +23,16 @@ mod clients;
 mod driver;
 mod outcome;
 mod payments;
+mod port;
 mod request_id;
 mod retries;
 mod schedule;
 mod state;
 
-pub use clients::{ADDRESSES, Clients, PORTS, open_ports};
+pub use clients::{ADDRESSES, Clients, PORTS, RELAYS};
 pub use driver::{SEND_BURST, run};
 pub use outcome::{HISTOGRAM_MAX_US, Outcome, histogram};
+pub use port::{GeneratorPort, Ports, Rings, SendingRoom, open, open_sockets};
 pub use request_id::{RequestId, Step};
 pub use retries::{FIRST_TIMEOUT_MS, TIMEOUT_MAX_MS};
 pub use schedule::Schedule;
@@ -94,6 +97,9 @@ pub enum Idle {
     Yield,
 }
 
+/// Most requests that a relay puts into one datagram: more never fit.
+pub const BUNDLE_REQUESTS_MAX: usize = 6;
+
 /// An edge of the measured part of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WindowEdge {
@@ -119,6 +125,8 @@ pub struct Plan<'a> {
     pub batch_number: u16,
     /// How payments are let go.
     pub pacing: Pacing,
+    /// Most requests of one client that share a datagram, 1 to [`BUNDLE_REQUESTS_MAX`]. Above 1 the clients are relays, which gather for a moment.
+    pub bundle: usize,
     /// What to do with nothing to do.
     pub idle: Idle,
     /// How long to wait for the last answers after the last payment was due.

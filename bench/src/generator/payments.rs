@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 
 use hdrhistogram::Histogram;
 use meshpay_wire::{
-    CertificateHead, CertificateView, Envelope, Message, SIGNERS_MAX, confirmation_request, transfer_request,
+    CERTIFICATE_FIXED_LENGTH, CertificateHead, CertificateView, Envelope, HEADER_LENGTH, Message, SIGNERS_MAX,
+    Signature, TRANSFER_REQUEST_LENGTH, confirmation_request, transfer_request,
 };
 
 use super::answer::{Answer, check, request_of};
@@ -109,7 +110,12 @@ impl<'a> Payments<'a> {
         }
     }
 
-    /// Writes a request's datagram; returns its length.
+    /// Whether something waits to be sent.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Writes a request's message; returns its length.
     pub fn write(&self, buffer: &mut [u8], request: &RequestId, return_token: [u8; 8]) -> usize {
         let at = request.payment as usize;
         let payment = &self.plan.batch.payments()[at];
@@ -128,6 +134,17 @@ impl<'a> Payments<'a> {
                 let head = CertificateHead { order: payment.order, signers: signers.into(), reserved: 0.into() };
                 let certificate = CertificateView { head: &head, signatures: &signatures[..count] };
                 confirmation_request(buffer, &envelope, &certificate, &payment.digest)
+            }
+        }
+    }
+
+    /// The length of a request's message.
+    pub fn request_length(&self, request: &RequestId) -> usize {
+        match request.step {
+            Step::Vote => TRANSFER_REQUEST_LENGTH,
+            Step::Execute => {
+                let signers = self.outcome.progress[request.payment as usize].signers.count_ones() as usize;
+                HEADER_LENGTH + CERTIFICATE_FIXED_LENGTH + signers * size_of::<Signature>()
             }
         }
     }

@@ -148,6 +148,16 @@ fn schedule_batch(pid: u32) -> io::Result<()> {
 
 /// Receive and transmit drops of `device`, as seen from the calling thread's namespace.
 pub(super) fn drops(device: &str) -> Result<u64> {
+    counters(device).map(|columns| columns[3] + columns[11])
+}
+
+/// Packets that `device` has received, as seen from the calling thread's namespace. veth counts here what XDP has looked at.
+pub(super) fn received(device: &str) -> Result<u64> {
+    counters(device).map(|columns| columns[1])
+}
+
+/// The columns of /proc/net/dev: receive: bytes, packets, errs, drop, fifo, frame, compressed, multicast; then transmit, likewise.
+fn counters(device: &str) -> Result<[u64; 12]> {
     // /proc/thread-self/net is that of the calling thread, unlike /sys.
     let table = fs::read_to_string("/proc/thread-self/net/dev").context("cannot read the interfaces' counters")?;
     let prefix = format!("{device}:");
@@ -156,7 +166,5 @@ pub(super) fn drops(device: &str) -> Result<u64> {
         .find_map(|line| line.trim_start().strip_prefix(&prefix))
         .with_context(|| format!("there is no interface {device} any more"))?;
     let columns: Vec<u64> = line.split_ascii_whitespace().map_while(|column| column.parse().ok()).collect();
-    // Receive: bytes, packets, errs, drop, fifo, frame, compressed, multicast; then transmit, likewise.
-    ensure!(columns.len() >= 12, "unknown format of /proc/net/dev");
-    Ok(columns[3] + columns[11])
+    columns.first_chunk().copied().context("unknown format of /proc/net/dev")
 }

@@ -23,22 +23,25 @@
 //!
 //! Without the rights the link is loopback, and [`Link::description`] says so and why.
 
+pub(crate) mod attacker;
 mod device;
 mod namespace;
-mod xdp;
 
 use crate::cpu;
 use anyhow::{Context as _, Result, bail, ensure};
 use device::Napi;
+use meshpay_net::host;
+use meshpay_net::xdp::{AttachMode, Attachment, Bare, Program};
 use namespace::{Janitor, Namespace};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// How the kernel threads that receive for an interface are scheduled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum NapiScheduling {
     /// Like any thread: each wake-up may interrupt the program that shares its core.
     #[default]
@@ -96,8 +99,9 @@ pub struct Side {
     ipv4: Ipv4Addr,
     ipv6: Ipv6Addr,
     ipv4_more: Ipv4Addr,
-    napi: Vec<Napi>,
-    _program: Option<xdp::PassProgram>,
+    napi_scheduling: NapiScheduling,
+    napi: Mutex<Vec<Napi>>,
+    program: Mutex<Option<Attachment>>,
 }
 
 /// How many further IPv4 addresses a side has: those of its /18, without the first and the last.
@@ -137,24 +141,23 @@ impl Link {
         }
         // Both ends must run XDP and be up before either is sure to receive by NAPI.
         let [a, g] = namespaces;
-        let programs = [
-            a.inside(|| xdp::PassProgram::attach(&devices[0]))??,
-            g.inside(|| xdp::PassProgram::attach(&devices[1]))??,
-        ];
+        let programs =
+            [a.inside(|| attach_bare(&devices[0], Bare::Pass))??, g.inside(|| attach_bare(&devices[1], Bare::Pass))??];
         let scheduling = request.napi_scheduling;
         let napi_a = device::thread_and_pin(&a, &devices[0], request.authority_core, scheduling)?;
         let napi_g = device::thread_and_pin(&g, &devices[1], request.generator_core, scheduling)?;
         let [program_a, program_g] = programs;
         let [device_a, device_g] = devices;
         let side = |index, namespace, interface, core, napi, program| Side {
+            napi_scheduling: scheduling,
             namespace: Some(namespace),
             interface,
             core,
             ipv4: device::ipv4(index),
             ipv6: device::ipv6(index),
             ipv4_more: device::ipv4_more(index),
-            napi,
-            _program: Some(program),
+            napi: Mutex::new(napi),
+            program: Mutex::new(Some(program)),
         };
         let description = match request.napi_scheduling {
             NapiScheduling::Normal => "veth, native XDP pass both ends, threaded NAPI pinned",
@@ -182,8 +185,9 @@ impl Link {
             ipv4: Ipv4Addr::LOCALHOST,
             ipv6: Ipv6Addr::LOCALHOST,
             ipv4_more: device::ipv4_more_loopback(index),
-            napi: Vec::new(),
-            _program: None,
+            napi_scheduling: NapiScheduling::default(),
+            napi: Mutex::default(),
+            program: Mutex::default(),
         };
         Ok(Self {
             authority: side(request.authority_core, 0),
@@ -241,8 +245,40 @@ impl Side {
     }
 
     /// Process ids of the kernel threads that receive for this side; none on loopback.
-    pub fn napi_pids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.napi.iter().map(|napi| napi.pid)
+    pub fn napi_pids(&self) -> Vec<u32> {
+        let napi = self.napi.lock().unwrap_or_else(PoisonError::into_inner);
+        napi.iter().map(|napi| napi.pid).collect()
+    }
+
+    /// Takes the pass program off the interface, so that a daemon can attach its own. Nothing on loopback.
+    pub fn make_way(&self) {
+        *self.program.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Puts the pass program back where no other one is, and pins the threads that receive. Nothing on loopback.
+    ///
+    /// # Errors
+    /// If another program is attached.
+    pub fn attach_pass(&self) -> Result<()> {
+        let mut program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.namespace.is_none() || program.is_some() {
+            return Ok(());
+        }
+        *program = Some(self.inside(|| attach_bare(&self.interface, Bare::Pass))??);
+        drop(program);
+        self.pin_receiving()
+    }
+
+    /// Pins the threads that receive for this side: to be called when another program was attached, since the kernel makes the
+    /// threads with it. Nothing on loopback.
+    ///
+    /// # Errors
+    /// If the kernel made none.
+    pub fn pin_receiving(&self) -> Result<()> {
+        let Some(namespace) = &self.namespace else { return Ok(()) };
+        let napi = device::thread_and_pin(namespace, &self.interface, self.core, self.napi_scheduling)?;
+        *self.napi.lock().unwrap_or_else(PoisonError::into_inner) = napi;
+        Ok(())
     }
 
     /// Makes `command` start its program in this side's namespace. (Pinning is the program's own business.)
@@ -266,6 +302,15 @@ impl Side {
             Some(namespace) => namespace.inside(work),
             None => Ok(work()),
         }
+    }
+
+    /// Packets that this side's interface has received, those among them that its XDP program dropped.
+    ///
+    /// # Errors
+    /// If the interface's counters cannot be read.
+    pub fn received(&self) -> Result<u64> {
+        let interface = self.interface.clone();
+        self.inside(move || device::received(&interface))?
     }
 
     /// Packets that this side's interface dropped instead of receiving (its ring was full), or failed to send.
@@ -292,6 +337,13 @@ fn check_cores(request: LinkRequest) -> Result<()> {
         cpu::CoreSample::take(core)?;
     }
     Ok(())
+}
+
+/// Attaches a bare program natively to an interface of the calling thread's namespace, for as long as the returned value lives. A killed
+/// process leaves the interface clean.
+pub(crate) fn attach_bare(interface: &str, what: Bare) -> Result<Attachment> {
+    let index = host::Link::named(interface)?.index;
+    Ok(Program::bare(what)?.attach(index, AttachMode::Native)?)
 }
 
 /// Runs `ip` (or another program of iproute2) and turns its refusal into an error.

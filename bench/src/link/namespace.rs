@@ -98,18 +98,20 @@ pub(super) struct Janitor {
     shell: Child,
 }
 
-/// Arguments: both namespaces and the first one's interface. With one end of the pair the other goes too; the
+/// Arguments: an interface and the namespaces, the first of them the interface's. With one end of the pair the other goes too; the
 /// namespaces themselves last as long as a process runs in them.
 const SCRIPT: &str = r#"trap '' HUP INT TERM QUIT
 cat
-ip -n "$1" link delete "$3"
-ip netns delete "$1"
-ip netns delete "$2""#;
+ip -n "$2" link delete "$1"
+shift
+for namespace; do ip netns delete "$namespace"; done"#;
 
 impl Janitor {
-    pub(super) fn start(namespaces: &[String; 2], device: &str) -> Result<Self> {
+    /// Removes these namespaces, and before them an interface in the first of them.
+    pub(super) fn start(namespaces: &[String], device: &str) -> Result<Self> {
         let shell = Command::new("sh")
-            .args(["-c", SCRIPT, "meshpay-janitor", &namespaces[0], &namespaces[1], device])
+            .args(["-c", SCRIPT, "meshpay-janitor", device])
+            .args(namespaces)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

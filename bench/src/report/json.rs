@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::daemons::{PacketIo, SyncTimes};
 use crate::link::LinkKind;
 use crate::machine::{Machine, SyncTime};
-use crate::scenario::{Cores, CpuAccount, GeneratorCheck, Measured, Search, Trial};
+use crate::scenario::{
+    Cores, CpuAccount, GeneratorCheck, Load, Measured, PROMISED_LOAD_PERCENT, Promise, Scenario, Search, Trial,
+};
+use crate::signatures::SignatureTimes;
 
 /// Percentiles in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +34,106 @@ impl Percentiles {
         let at = |quantile| histogram.value_at_quantile(quantile);
         Self { p50: at(0.5), p95: at(0.95), p99: at(0.99), p999: at(0.999), max: histogram.max() }
     }
+}
+
+/// Quantiles of a curve: enough to draw it on a scale on which each further nine is as wide as the one before.
+const CURVE_QUANTILES: [f64; 22] = [
+    0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999,
+    0.9995, 0.9999,
+];
+
+/// A point of a curve: a quantile from 0 to 1, and the value there in microseconds.
+pub type CurvePoint = (f64, u64);
+
+/// The curve of a histogram of microseconds, as far as it holds enough values for each point to be more than chance; ends with the largest.
+fn curve(histogram: &Histogram<u64>) -> Vec<CurvePoint> {
+    let told = |quantile: &f64| (1.0 - quantile) * histogram.len() as f64 >= 1.0;
+    let at = |quantile: f64| (quantile, histogram.value_at_quantile(quantile));
+    let mut curve: Vec<CurvePoint> = CURVE_QUANTILES.into_iter().filter(told).map(at).collect();
+    if !histogram.is_empty() {
+        curve.push((1.0, histogram.max()));
+    }
+    curve
+}
+
+/// Latency at a share of the capacity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadReport {
+    /// Percent of the rate of the run.
+    pub percent: f64,
+    /// Payments offered a second.
+    pub offered_per_second: f64,
+    /// Payments settled a second.
+    pub settled_per_second: f64,
+    /// Length of the measured part.
+    pub measured_seconds: f64,
+    /// From the intended send time to a verified quorum of votes.
+    pub finality_us: Percentiles,
+    /// The same as a curve.
+    pub finality_curve_us: Vec<CurvePoint>,
+    /// From the intended send time to a quorum of acknowledgements.
+    pub settlement_us: Percentiles,
+    /// Syncs of the journals meanwhile.
+    pub journal_sync_us: Option<SyncTimes>,
+    /// What is promised at this load, if anything is.
+    pub promise: Option<Promise>,
+    /// Microseconds of the authorities' cores that were not idle, per settled payment.
+    pub cpu_us_per_settled: f64,
+    /// Share of the cores' time that was not idle.
+    pub busy: f64,
+    /// Share of the cores' time that programs took which are no part of the run. They make answers late, and that is not the authority's doing.
+    #[serde(default)]
+    pub strangers: f64,
+    /// 99th percentile of the generator's lateness.
+    pub generator_lateness_p99_us: u64,
+    /// Payments not settled at the end.
+    pub lost: u64,
+    /// Requests repeated.
+    pub retries: u64,
+}
+
+impl LoadReport {
+    fn new(load: &Load, scenario: Scenario) -> Self {
+        let outcome = &load.outcome;
+        let finality_us = Percentiles::of(&outcome.finality_us);
+        let is_promised = scenario == Scenario::Single && load.percent == PROMISED_LOAD_PERCENT;
+        let judge = |syncs: SyncTimes| Promise::judge(finality_us.p50, finality_us.p99, &syncs);
+        Self {
+            percent: load.percent,
+            offered_per_second: load.offered_per_second,
+            settled_per_second: outcome.settled_per_second(),
+            measured_seconds: outcome.window_seconds,
+            finality_us,
+            finality_curve_us: curve(&outcome.finality_us),
+            settlement_us: Percentiles::of(&outcome.settlement_us),
+            journal_sync_us: load.syncs,
+            promise: load.syncs.filter(|_| is_promised).map(judge),
+            cpu_us_per_settled: load.cpu.us_per_settled,
+            busy: load.cpu.busy,
+            strangers: load.cpu.busy * load.cpu.strangers_us_per_settled
+                / load.cpu.us_per_settled.max(f64::MIN_POSITIVE),
+            generator_lateness_p99_us: outcome.lateness_us.value_at_quantile(0.99),
+            lost: outcome.lost,
+            retries: outcome.retries,
+        }
+    }
+}
+
+/// What is known beside the measurements: where and by what they were taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// The machine.
+    pub machine: Machine,
+    /// Source tree: `git describe --always --dirty`.
+    pub commit: String,
+    /// The command line, for who wants to repeat it.
+    pub command_line: String,
+    /// Seconds since 1970, UTC, when it began.
+    pub began_unix_s: u64,
+    /// What signatures cost on this machine.
+    pub signature_us: Option<SignatureTimes>,
+    /// Whether a trace was replayed.
+    pub is_trace: bool,
 }
 
 /// Packets that did not arrive, by place.
@@ -114,10 +218,15 @@ pub struct RunReport {
     pub generator_check: GeneratorCheck,
     /// Who used the authorities' cores.
     pub cpu: CpuAccount,
+    /// The first authority's packet I/O: why it is on no better rung, what its filter and its AF_XDP rings counted in all.
+    #[serde(default)]
+    pub packet_io: PacketIo,
     /// "veth" or "loopback".
     pub link_kind: String,
     /// Address-port pairs that the generator sent from.
     pub sources: usize,
+    /// Most requests that shared a datagram.
+    pub bundle: usize,
     /// Payments sent, warm-up included.
     pub payments: u64,
     /// Payments not settled yet when the last one was due.
@@ -138,13 +247,31 @@ pub struct RunReport {
     pub machine: Machine,
     /// Implementation of signatures.
     pub signatures: String,
+    /// Latency at shares of the rate.
+    #[serde(default)]
+    pub loads: Vec<LoadReport>,
+    /// Syncs of the journals in the measured part, as the daemons timed them.
+    #[serde(default)]
+    pub journal_sync_us: Option<SyncTimes>,
+    /// Finality as a curve.
+    #[serde(default)]
+    pub finality_curve_us: Vec<CurvePoint>,
+    /// What signatures cost on this machine, beside a library's.
+    #[serde(default)]
+    pub signature_us: Option<SignatureTimes>,
+    /// The command line.
+    #[serde(default)]
+    pub command_line: String,
+    /// Seconds since 1970, UTC, when the program began.
+    #[serde(default)]
+    pub began_unix_s: u64,
 }
 
 impl RunReport {
     /// The report of a run.
-    pub fn new(measured: &Measured, machine: &Machine, commit: &str, is_trace: bool) -> Self {
+    pub fn new(measured: &Measured, setting: &Setting) -> Self {
         let outcome = &measured.outcome;
-        let rate_from = match (is_trace, &measured.search) {
+        let rate_from = match (setting.is_trace, &measured.search) {
             (true, _) => "trace",
             (false, Some(_)) => "searched",
             (false, None) => "given",
@@ -165,7 +292,7 @@ impl RunReport {
             committee: measured.committee,
             cores: measured.cores.clone(),
             audit: measured.auditing.result(),
-            commit: commit.to_owned(),
+            commit: setting.commit.clone(),
             result: if measured.failures.is_empty() { "passed" } else { "failed" }.to_owned(),
             failures: measured.failures.clone(),
             measured_seconds: outcome.window_seconds,
@@ -176,12 +303,14 @@ impl RunReport {
             generator_lateness_us: Percentiles::of(&outcome.lateness_us),
             generator_check: measured.generator_check.clone(),
             cpu: measured.cpu.clone(),
+            packet_io: measured.packet_io.clone(),
             link_kind: match measured.link_kind {
                 LinkKind::Veth => "veth",
                 LinkKind::Loopback => "loopback",
             }
             .to_owned(),
             sources: measured.sources,
+            bundle: measured.bundle,
             payments: outcome.progress.len() as u64,
             backlog_at_end: outcome.backlog_at_end,
             held: outcome.held,
@@ -200,8 +329,14 @@ impl RunReport {
                 balances_compared: measured.auditing.balances_compared,
             },
             fdatasync_us: measured.sync_time,
-            machine: machine.clone(),
+            machine: setting.machine.clone(),
             signatures: meshpay_crypto::implementation().to_owned(),
+            loads: measured.loads.iter().map(|load| LoadReport::new(load, measured.scenario)).collect(),
+            journal_sync_us: measured.journal_syncs,
+            finality_curve_us: curve(&outcome.finality_us),
+            signature_us: setting.signature_us.clone(),
+            command_line: setting.command_line.clone(),
+            began_unix_s: setting.began_unix_s,
         }
     }
 }

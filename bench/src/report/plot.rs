@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
 
+use super::page::escape;
+use super::text::time;
+
 /// One curve.
 pub struct Curve<'a> {
     /// What it is, for the legend.
@@ -173,27 +176,6 @@ fn mark(svg: &mut String, scale: &Scale, curves: &[Curve<'_>], quantile: f64) {
     }
 }
 
-/// Microseconds in the unit that reads best, with three digits.
-fn time(us: f64) -> String {
-    let (value, unit) = match us {
-        us if us >= 1e6 => (us / 1e6, "s"),
-        us if us >= 1e3 => (us / 1e3, "ms"),
-        us => (us, "\u{b5}s"),
-    };
-    let digits = if value.fract().abs() < 0.005 || value >= 100.0 {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
-    format!("{value:.digits$} {unit}")
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,14 +197,6 @@ mod tests {
         assert!(points.len() > 20);
         assert!(points.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 >= pair[1].1));
         assert!(points.iter().all(|(x, y)| (LEFT..=WIDTH - RIGHT).contains(x) && (TOP..=HEIGHT - BOTTOM).contains(y)));
-    }
-
-    #[test]
-    fn times_read_well() {
-        assert_eq!(
-            [1.0, 250.0, 1_000.0, 2_345.0, 23_450.0, 234_500.0, 1.5e6].map(time),
-            ["1 µs", "250 µs", "1 ms", "2.35 ms", "23.4 ms", "234 ms", "1.50 s"]
-        );
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Percentiles, RunReport};
+use super::{LoadReport, Percentiles, RunReport};
+use crate::daemons::SyncTimes;
+use crate::scenario::{P50_OVER_SYNC_MAX_US, P99_OVER_SYNC_MAX_US, Promise};
 
 /// A whole number with its thousands apart.
 pub fn thousands(number: u64) -> String {
@@ -15,6 +17,23 @@ pub fn thousands(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// Microseconds in the unit that reads best, with three digits.
+pub fn time(us: f64) -> String {
+    let (value, unit) = match us {
+        us if us >= 1e6 => (us / 1e6, "s"),
+        us if us >= 1e3 => (us / 1e3, "ms"),
+        us => (us, "\u{b5}s"),
+    };
+    let digits = if value.fract().abs() < 0.005 || value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} {unit}")
 }
 
 /// The ground of a run in one line.
@@ -39,7 +58,7 @@ pub fn report_text(reports: &[&RunReport]) -> String {
     for report in reports {
         run(&mut text, report);
     }
-    notes(&mut text, reports);
+    how_to_read(&mut text, reports);
     text
 }
 
@@ -105,7 +124,7 @@ fn run(text: &mut String, report: &RunReport) {
     );
     line(text, "audit", &report.audit);
     line(text, "durability", durability(report));
-    line(text, "packet I/O", format!("{}; {}", report.rung, report.link));
+    packet_io(text, report);
     let authorities = match report.scenario.as_str() {
         "single" => format!("1 of {} runs, the others' votes are signed beforehand", report.committee),
         _ => format!("all {} run", report.committee),
@@ -116,9 +135,13 @@ fn run(text: &mut String, report: &RunReport) {
         text,
         "generator",
         format!(
-            "core {}, {} address-port pairs, one request per datagram",
+            "core {}, {} address-port pairs, {}",
             report.cores.generator,
-            thousands(report.sources as u64)
+            thousands(report.sources as u64),
+            match report.bundle {
+                1 => "one request per datagram".to_owned(),
+                most => format!("relays that put up to {most} requests into a datagram"),
+            }
         ),
     );
     line(text, "  lateness", percentiles(&report.generator_lateness_us));
@@ -140,12 +163,87 @@ fn run(text: &mut String, report: &RunReport) {
         "  CPU per settled",
         format!("{:.2} us of its thread and of the one that receives for it", report.cpu.generator_us_per_settled),
     );
+    loads(text, report);
     cpu(text, report);
     details(text, report);
     for failure in &report.failures {
         line(text, "FAILED", failure);
     }
     text.push('\n');
+}
+
+/// A row for each load, the run itself as the last, and what became of the promise.
+fn loads(text: &mut String, report: &RunReport) {
+    if report.loads.is_empty() {
+        if let Some(syncs) = report.journal_sync_us {
+            line(text, "journal's syncs", format!("p50 {} us   p99 {} us", thousands(syncs.p50), thousands(syncs.p99)));
+        }
+        return;
+    }
+    line(text, "latency by load", "of finality, and of the journal's own fdatasync meanwhile, us");
+    line(text, "", "offered/s      p50      p95      p99     p99.9   sync p50 sync p99");
+    for load in &report.loads {
+        let mut words = load_row(load.offered_per_second, &load.finality_us, load.journal_sync_us.as_ref());
+        if load.lost > 0 || load.retries > 0 {
+            let _ = write!(words, "   {} lost, {} repeated", thousands(load.lost), thousands(load.retries));
+        }
+        line(text, &format!("  {:>5} %", load.percent), words);
+    }
+    let row = load_row(report.offered_per_second, &report.finality_us, report.journal_sync_us.as_ref());
+    line(text, "  the run", row);
+    for (load, promise) in report.loads.iter().filter_map(|load| Some((load, load.promise.as_ref()?))) {
+        line(text, &format!("promise at {} %", load.percent), promise_words(load, promise));
+    }
+}
+
+fn load_row(offered_per_second: f64, finality: &Percentiles, syncs: Option<&SyncTimes>) -> String {
+    let Percentiles { p50, p95, p99, p999, .. } = *finality;
+    let [offered, p50, p95, p99, p999] = [offered_per_second.round() as u64, p50, p95, p99, p999].map(thousands);
+    let [sync50, sync99] =
+        syncs.map_or(["-".to_owned(), "-".to_owned()], |syncs| [syncs.p50, syncs.p99].map(thousands));
+    format!("{offered:>9} {p50:>8} {p95:>8} {p99:>8} {p999:>9}   {sync50:>8} {sync99:>8}")
+}
+
+/// Whether a promise was kept, in words.
+pub fn promise_words(load: &LoadReport, promise: &Promise) -> String {
+    let part = |name: &str, found: u64, limit: u64, over: u64, missed: u64| {
+        let verdict = if missed == 0 { "met".to_owned() } else { format!("missed by {} us", thousands(missed)) };
+        format!(
+            "{name} {} us, promised {} (fdatasync's + {}): {verdict}",
+            thousands(found),
+            thousands(limit),
+            thousands(over)
+        )
+    };
+    let found = &load.finality_us;
+    let (p50, p99) = (promise.p50_limit_us, promise.p99_limit_us);
+    let disturbed = if load.strangers > STRANGERS_NOTED {
+        format!("; but other programs had {:.0} % of the authority's core meanwhile", load.strangers * 100.0)
+    } else {
+        String::new()
+    };
+    format!(
+        "{}; {}{disturbed}",
+        part("p50", found.p50, p50, P50_OVER_SYNC_MAX_US, promise.p50_missed_by_us),
+        part("p99", found.p99, p99, P99_OVER_SYNC_MAX_US, promise.p99_missed_by_us)
+    )
+}
+
+/// The rung, why it is no better one, and what filter and rings counted.
+fn packet_io(text: &mut String, report: &RunReport) {
+    let found = &report.packet_io;
+    let mode = found.mode.as_ref().map(|mode| format!(" ({mode} XDP)")).unwrap_or_default();
+    line(text, "packet I/O", format!("{}{mode}; {}", report.rung, report.link));
+    for reason in &found.not_higher {
+        line(text, "  no better, since", reason);
+    }
+    for (name, counts) in [("  filter's verdicts", &found.outcomes), ("  AF_XDP rings", &found.rings)] {
+        if !counts.is_empty() {
+            let words: Vec<String> =
+                counts.iter().map(|(what, count)| format!("{what} {}", thousands(*count))).collect();
+            line(text, name, words.join(", "));
+        }
+    }
 }
 
 fn cpu(text: &mut String, report: &RunReport) {
@@ -162,7 +260,7 @@ fn cpu(text: &mut String, report: &RunReport) {
             cpu.generator_busy * 100.0
         ),
     );
-    if cpu.strangers_us_per_settled > STRANGERS_NOTED * cpu.us_per_settled {
+    if is_disturbed(report) {
         line(
             text,
             "  CAUTION",
@@ -236,31 +334,53 @@ fn details(text: &mut String, report: &RunReport) {
     }
 }
 
-/// Share of the CPU figure above which time used by other programs is pointed out.
+/// Share of the CPU figure, or of a core, above which time used by other programs is pointed out.
 const STRANGERS_NOTED: f64 = 0.03;
 
-/// What stands under every report. A line that begins with two spaces continues the one before.
-const NOTES: &str = "\
-- Settled: order voted for, certificate executed and acknowledged: by the one authority in `single`, by a quorum in `committee`.
-- Finality: from the intended send time to a quorum of votes checked at the client (in `single`: its one vote). Votes are compared
-  with bytes computed beforehand, which is stricter than verifying them. Settlement: likewise to the acknowledgements.
-- Payments come at random (exponential gaps), or as recorded in a trace, and never wait for the authority: no coordinated omission.
-- CPU: all time of the authorities' cores that was not idle, whoever used it: daemon, receiving thread of the interface, kernel
-  workers. User and kernel time are sampled by the timer; threads are accounted exactly, over warm-up and drain too.
-- A rate is sustained if no payment is lost, at most 0.1 % need a repeated request (first timeout 500 ms), and at least 98 % of
-  what is offered within the measured part is settled within it.
-- Excluded: the clients' work (orders, and in `single` the other authorities' votes, are signed beforehand), and a real network's
-  delay and loss.
-";
+/// Whether other programs took so much of the authorities' cores that the figures are doubtful.
+pub fn is_disturbed(report: &RunReport) -> bool {
+    report.cpu.strangers_us_per_settled > STRANGERS_NOTED * report.cpu.us_per_settled
+}
 
-fn notes(text: &mut String, reports: &[&RunReport]) {
-    text.push_str("How to read this\n----------------\n");
-    text.push_str(NOTES);
+/// What stands under every report, a note each.
+const NOTES: &[&str] = &[
+    "Settled: order voted for, certificate executed and acknowledged: by the one authority in `single`, by a quorum in `committee`.",
+    "Finality: from the intended send time to a quorum of votes checked at the client (in `single`: its one vote). Votes are compared with bytes computed beforehand, which is stricter than verifying them. Settlement: likewise to the acknowledgements.",
+    "Latency by load: each a run of its own at that share of the rate, in an open loop; fdatasync as the daemon's journal timed its own syncs then.",
+    "Payments come at random (exponential gaps), or as recorded in a trace, and never wait for the authority: no coordinated omission.",
+    "CPU: all time of the authorities' cores that was not idle, whoever used it: daemon, receiving thread of the interface, kernel workers. User and kernel time are sampled by the timer; threads are accounted exactly, over warm-up and drain too.",
+    "A rate is sustained if no payment is lost, at most 0.1 % need a repeated request (first timeout 500 ms), and at least 98 % of what is offered within the measured part is settled within it.",
+    "Excluded: the clients' work (orders, and in `single` the other authorities' votes, are signed beforehand), and a real network's delay and loss.",
+];
+
+/// How to read these runs, a note each.
+pub fn notes(reports: &[&RunReport]) -> Vec<String> {
+    let mut notes: Vec<String> = NOTES.iter().map(|note| (*note).to_owned()).collect();
     if reports.iter().any(|report| report.link_kind == "loopback") {
-        text.push_str("- On loopback the sender's core pays for the receiver's part of the network stack: CPU per settled is a rough figure.\n");
+        notes.push("On loopback the sender's core pays for the receiver's part of the network stack: CPU per settled is a rough figure.".to_owned());
     }
     if reports.iter().any(|report| report.durability != "power-loss") {
-        text.push_str("- Durability `process` does not survive a power cut: not a figure for real money.\n");
+        notes.push("Durability `process` does not survive a power cut: not a figure for real money.".to_owned());
+    }
+    notes
+}
+
+/// Longest line of a note.
+const NOTE_WIDTH: usize = 128;
+
+/// Writes the notes, broken into lines.
+fn how_to_read(text: &mut String, reports: &[&RunReport]) {
+    text.push_str("How to read this\n----------------\n");
+    for note in notes(reports) {
+        let mut line = "-".to_owned();
+        for word in note.split(' ') {
+            if line.len() + 1 + word.len() > NOTE_WIDTH {
+                let _ = writeln!(text, "{line}");
+                line = " ".to_owned();
+            }
+            let _ = write!(line, " {word}");
+        }
+        let _ = writeln!(text, "{line}");
     }
 }
 
@@ -306,10 +426,45 @@ mod tests {
             "Excluded:",
             "retry_later 3",
             "every balance equals the generator's own books",
+            "(native XDP)",
+            "no better, since     xsk-copy: no memory may be locked",
+            "filter's verdicts    delivered 40,000, echo 2",
+            "AF_XDP rings         kicks 1,234",
         ] {
             assert!(text.contains(part), "{part:?} is missing in:\n{text}");
         }
         assert!(!text.contains("FAILED") && !text.contains("CAUTION") && !text.contains("loopback"));
+    }
+
+    #[test]
+    fn each_load_has_its_row_and_the_promise_its_verdict() {
+        let mut report = RunReport::new(&sample::searched(), &sample::setting());
+        let text = report_text(&[&report]);
+        let rows: Vec<&str> = text.lines().filter(|line| line.contains(" % ") && line.contains("9,500")).collect();
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(rows[0]), "10 % 1,500 500 950 990 999 230 9,500", "{text}");
+        assert_eq!(words(rows[1]), "95 % 14,250 2,000 3,801 3,961 3,997 230 9,500", "{text}");
+        let heads = text.lines().find(|line| line.contains("sync p99")).expect("a heading");
+        assert!(rows[..2].iter().all(|row| row.len() == heads.len()), "columns end below their headings:\n{text}");
+        for part in [
+            "the run",
+            "p50 500 us, promised 1,030 (fdatasync's + 800): met; p99 990 us, promised 11,500 (fdatasync's + 2,000): met",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+        }
+        report.loads[0].strangers = 0.25;
+        report.loads[0].promise = Some(Promise {
+            met: false,
+            p50_limit_us: 400,
+            p50_missed_by_us: 100,
+            p99_limit_us: 11_500,
+            p99_missed_by_us: 0,
+        });
+        let text = report_text(&[&report]);
+        assert!(text.contains("promised 400 (fdatasync's + 800): missed by 100 us; p99 990 us"));
+        assert!(
+            text.contains("(fdatasync's + 2,000): met; but other programs had 25 % of the authority's core meanwhile")
+        );
     }
 
     #[test]
@@ -326,6 +481,14 @@ mod tests {
         {
             assert!(text.contains(part), "{part:?} is missing in:\n{text}");
         }
+    }
+
+    #[test]
+    fn times_read_well() {
+        assert_eq!(
+            [1.0, 250.0, 1_000.0, 2_345.0, 23_450.0, 234_500.0, 1.5e6].map(time),
+            ["1 µs", "250 µs", "1 ms", "2.35 ms", "23.4 ms", "234 ms", "1.50 s"]
+        );
     }
 
     #[test]

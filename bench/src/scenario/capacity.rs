@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::session::Session;
 use crate::generator::{Outcome, Pacing, Schedule};
+use crate::workload::Batch;
 
 /// A rate is sustained if nothing is lost, at most this share of payments needed a repeated request...
 pub const SUSTAINED_RETRY_SHARE_MAX: f64 = 0.001;
@@ -17,8 +18,9 @@ pub const SUSTAINED_RETRY_SHARE_MAX: f64 = 0.001;
 /// side. The rest is for chance: payments come at random.
 pub const SUSTAINED_SETTLED_SHARE_MIN: f64 = 0.98;
 
-/// Payments under way in the closed loop: enough to fill every burst, few enough not to overflow an interface's queue of 256 packets.
-const CLOSED_IN_FLIGHT: usize = 240;
+/// Payments under way in the closed loop: enough to fill every burst while others wait for the disk, twice for each payment. What does not
+/// fit an interface's queue waits at the sender.
+const CLOSED_IN_FLIGHT: usize = 1_024;
 
 /// Payments of the closed loop: about a second's worth.
 const CLOSED_PAYMENTS: usize = 24_000;
@@ -26,8 +28,14 @@ const CLOSED_PAYMENTS: usize = 24_000;
 const TRIAL_SECONDS: f64 = 1.5;
 const TRIAL_WARM_UP_SECONDS: f64 = 0.5;
 
-/// Most trials.
+/// Most trials from the first one on whose rate was not sustained.
 const TRIALS_MAX: usize = 7;
+
+/// Most trials before one is not sustained: after them the rate is far beyond what a guess could be wrong by.
+const CLIMBS_MAX: usize = 16;
+
+/// How much higher the next rate is while all were sustained: at first by a little, as the guess is mostly good, then by more.
+const CLIMB: [f64; 3] = [1.12, 1.12, 1.25];
 
 /// The search ends when the lowest rate that was not sustained is within this factor of the highest that was.
 const CLOSE_ENOUGH: f64 = 1.04;
@@ -94,11 +102,12 @@ pub fn next_rate(guess: f64, trials: &[Trial]) -> Verdict {
         .filter(|trial| !trial.sustained && trial.offered_per_second > good)
         .map(|trial| trial.offered_per_second)
         .fold(f64::INFINITY, f64::min);
-    let ended = trials.len() >= TRIALS_MAX;
+    let climbs = trials.iter().take_while(|trial| trial.sustained).count();
+    let ended = trials.len() - climbs >= TRIALS_MAX || climbs >= CLIMBS_MAX;
     match (good > 0.0, bad.is_finite()) {
         (false, false) => Verdict::Try(guess),
         (true, false) if ended => Verdict::Found(good),
-        (true, false) => Verdict::Try(good * 1.12),
+        (true, false) => Verdict::Try(good * CLIMB[climbs.clamp(1, CLIMB.len()) - 1]),
         (true, true) if ended || bad / good <= CLOSE_ENOUGH => Verdict::Found(good),
         (true, true) => Verdict::Try((good * bad).sqrt()),
         // Nothing was ever sustained: the run itself will show it.
@@ -107,17 +116,25 @@ pub fn next_rate(guess: f64, trials: &[Trial]) -> Verdict {
     }
 }
 
+/// Settles so many payments as fast as the authority can: a good guess of its capacity.
+///
+/// # Errors
+/// If a daemon ends, or the user interrupts.
+pub fn closed_loop(session: &mut Session<'_>, payments: usize) -> Result<(Batch, Outcome)> {
+    let batch = session.sign(payments)?;
+    let pacing = Pacing::Closed { in_flight: CLOSED_IN_FLIGHT };
+    let what = format!("first estimate, {CLOSED_IN_FLIGHT} payments under way at a time");
+    let outcome = session.run(&what, &batch, pacing, |_| {})?;
+    Ok((batch, outcome))
+}
+
 /// Searches on a running session.
 ///
 /// # Errors
 /// If a daemon ends, or the user interrupts.
 pub fn search(session: &mut Session<'_>) -> Result<Search> {
     // A committee shares the cores that a single authority has for itself.
-    let batch = session.sign(CLOSED_PAYMENTS / session.request().cores.authority.len())?;
-    let pacing = Pacing::Closed { in_flight: CLOSED_IN_FLIGHT };
-    let what = format!("first estimate, {CLOSED_IN_FLIGHT} payments under way at a time");
-    let outcome = session.run(&what, &batch, pacing, |_| {})?;
-    drop(batch);
+    let (_, outcome) = closed_loop(session, CLOSED_PAYMENTS / session.request().cores.authority.len())?;
     let closed_loop_per_second = outcome.settled_per_second();
     let guess = (closed_loop_per_second * 0.95).max(10.0);
     let mut trials = Vec::new();
@@ -169,11 +186,25 @@ mod tests {
         for guess in [0.5, 0.8, 0.95, 1.0, 1.2, 1.6] {
             let (rate, trials) = find(20_000.0, 20_000.0 * guess);
             assert!((20_000.0 / CLOSE_ENOUGH / 1.12..=20_000.0).contains(&rate), "guess {guess}: {rate}");
-            assert!(trials <= TRIALS_MAX, "guess {guess}: {trials} trials");
+            assert!(trials <= TRIALS_MAX + CLIMBS_MAX, "guess {guess}: {trials} trials");
             if (0.8..1.3).contains(&guess) {
                 assert!(rate >= 20_000.0 / CLOSE_ENOUGH, "guess {guess}: {rate}");
             }
         }
+    }
+
+    #[test]
+    fn climbs_from_a_guess_far_below_until_a_rate_is_not_sustained() {
+        // As where the closed loop waited for a slow disk: its guess was a fifth of what the authority can do.
+        let (rate, trials) = find(20_000.0, 4_000.0);
+        assert!((20_000.0 / CLOSE_ENOUGH..=20_000.0).contains(&rate), "{rate}");
+        assert!(trials <= TRIALS_MAX + CLIMBS_MAX, "{trials} trials");
+    }
+
+    #[test]
+    fn ends_when_everything_is_sustained() {
+        let (rate, trials) = find(f64::INFINITY, 20_000.0);
+        assert!(trials == CLIMBS_MAX && rate.is_finite());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
+use meshpay_wire::DEFAULT_PORT;
 use serde::{Deserialize, Serialize};
 
 use super::capacity::seconds_ns;
@@ -96,8 +97,19 @@ fn judge(offered_per_second: f64, outcome: &Outcome) -> GeneratorCheck {
 fn start_null_server(ended: &Ended<'_>, core: usize, log: &Path) -> Result<Process> {
     let side = &ended.request.link.authority;
     let mut command = Command::new(&ended.request.options.bench_binary);
-    command.args(["null-server", "--listen", &format!("{}:0", side.ipv4())]);
-    Process::start("the null server", command, side, &[core], log, ended.request.stop)
+    // By rings, so that the generator is the slower of the two. Several servers cannot share an interface's one queue.
+    let rings = side.namespace().is_some() && ended.request.cores.authority.len() == 1;
+    let port = if rings { DEFAULT_PORT } else { 0 };
+    command.args(["null-server", "--listen", &format!("{}:{port}", side.ipv4())]);
+    if rings {
+        side.make_way();
+        command.args(["--interface", side.interface()]);
+    }
+    let server = Process::start("the null server", command, side, &[core], log, ended.request.stop)?;
+    if rings {
+        side.pin_receiving()?;
+    }
+    Ok(server)
 }
 
 #[cfg(test)]

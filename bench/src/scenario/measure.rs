@@ -88,18 +88,27 @@ impl Sample {
     }
 }
 
-/// Runs a batch and takes the cores' accounts over its measured part.
+/// Runs a batch and takes the cores' accounts over its measured part, at whose edges `at_edge` is called on the generator's thread.
 ///
 /// # Errors
 /// If a daemon ends, a core's account cannot be read, or the user interrupts.
-pub fn measure(session: &mut Session<'_>, what: &str, batch: &Batch, pacing: Pacing) -> Result<(Outcome, CpuAccount)> {
+pub fn measure(
+    session: &mut Session<'_>,
+    what: &str,
+    batch: &Batch,
+    pacing: Pacing,
+    mut at_edge: impl FnMut(WindowEdge) + Send,
+) -> Result<(Outcome, CpuAccount)> {
     let cores = session.request().cores.clone();
-    let napi: Vec<u32> = session.request().link.generator.napi_pids().collect();
+    let napi = session.request().link.generator.napi_pids();
     // Of all cores, since a thread may move to ours meanwhile.
     let threads_before = threads_on(&(0..cpu::core_count()).collect::<Vec<_>>())?;
     let before = Sample::take(&cores, &napi)?;
     let mut edges: Vec<Result<Sample>> = Vec::new();
-    let outcome = session.run(what, batch, pacing, |_: WindowEdge| edges.push(Sample::take(&cores, &napi)))?;
+    let outcome = session.run(what, batch, pacing, |edge| {
+        edges.push(Sample::take(&cores, &napi));
+        at_edge(edge);
+    })?;
     let whole = before.authorities_until(&Sample::take(&cores, &napi)?);
     let threads = cpu::used_between(&threads_before, &threads_on(&cores.of_authorities())?);
     let ours: Vec<u32> = session.daemons().iter().map(|daemon| daemon.id()).chain([std::process::id()]).collect();

@@ -1,22 +1,21 @@
-//! A scenario from nothing to its report: folder, link, session, search, measurement, stop, check of the generator, audit.
+//! A scenario from nothing to its report: stage, session, search, measurement, stop, check of the generator, audit.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::capacity::{Search, Trial, search, seconds_ns};
 use super::generator_check::{GeneratorCheck, LATENESS_P99_MAX_US, check_generator};
-use super::measure::{CpuAccount, measure};
+use super::loads::{Load, measure_loads, measure_with_syncs};
+use super::measure::CpuAccount;
 use super::options::WARM_UP_SECONDS;
-use super::session::{Ended, Session, SessionRequest};
-use super::{Cores, Durability, LinkChoice, Options, Scenario};
-use crate::cpu;
-use crate::daemons::{AuditInput, Auditing, audit};
+use super::session::Session;
+use super::stage::Stage;
+use super::{Cores, Options, Scenario};
+use crate::daemons::{Auditing, PacketIo, SyncTimes};
 use crate::generator::{Outcome, Pacing, Schedule};
-use crate::link::{Link, LinkKind, LinkRequest, NapiScheduling};
-use crate::machine::{self, FileSystem, SyncTime};
+use crate::link::LinkKind;
+use crate::machine::{FileSystem, SyncTime};
 use crate::progress::Console;
 use crate::workload::{Batch, Trace, Wallets};
 
@@ -35,6 +34,10 @@ pub struct Measured {
     pub stepped_down: Vec<Trial>,
     /// Who used the authorities' cores.
     pub cpu: CpuAccount,
+    /// Syncs of the journals in the measured part, as the daemons timed them.
+    pub journal_syncs: Option<SyncTimes>,
+    /// Latency at shares of the rate.
+    pub loads: Vec<Load>,
     /// The generator by itself.
     pub generator_check: GeneratorCheck,
     /// The audit.
@@ -55,8 +58,12 @@ pub struct Measured {
     pub durability: String,
     /// What the daemon said of its packet I/O.
     pub rung: String,
+    /// By which means it exchanged packets, with counters.
+    pub packet_io: PacketIo,
     /// Address-port pairs that the generator sent from.
     pub sources: usize,
+    /// Most requests that shared a datagram.
+    pub bundle: usize,
     /// Accounts.
     pub accounts: usize,
     /// Authorities in the committee.
@@ -85,42 +92,9 @@ pub fn run(
     console: &Console,
 ) -> Result<Measured> {
     let console = console.part(scenario.name());
-    let folder = WorkFolder::make(options, scenario)?;
-    let file_system = FileSystem::of(folder.path())?;
-    ensure!(
-        !(file_system.is_memory() && options.durability == Durability::PowerLoss),
-        "{} is on {file_system}, which forgets all at a power cut; give a folder on a disk by --keep, or --durability process",
-        folder.path().display()
-    );
-    let sync_time = machine::measure_sync(folder.path())?;
-    let cores = Cores::share(cpu::core_count(), scenario, options.committee)?;
-    let napi_scheduling = if options.napi_batch { NapiScheduling::Batch } else { NapiScheduling::Normal };
-    let wanted = LinkRequest { napi_scheduling, ..LinkRequest::new(cores.authority[0], cores.generator) };
-    let link = match options.link {
-        LinkChoice::Auto => Link::open(wanted)?,
-        LinkChoice::Veth => Link::open_veth(wanted)?,
-        LinkChoice::Loopback => Link::open_loopback(wanted, "as asked for")?,
-    };
-    console.say(&format!(
-        "authorities on cores {:?}, generator on core {}; {}; {file_system}, a sync takes {} us (p99 {} us)",
-        cores.of_authorities(),
-        cores.generator,
-        link.description(),
-        sync_time.p50,
-        sync_time.p99
-    ));
-    let request = SessionRequest {
-        scenario,
-        options,
-        cores: &cores,
-        link: &link,
-        wallets,
-        trace,
-        folder: folder.path(),
-        stop,
-        console: &console,
-    };
-    let mut session = Session::start(request)?;
+    let stage = Stage::build(scenario, options, &console)?;
+    let link = &stage.link;
+    let mut session = Session::start(stage.request(options, wallets, trace, stop, &console))?;
     let ready = session.daemons().first().context("no daemon was started")?.ready().clone();
 
     let (search, rate) = match (options.rate, trace) {
@@ -132,9 +106,10 @@ pub fn run(
         (rate, _) => (None, rate),
     };
     let measuring = measure_at(&mut session, rate, trace, search.is_some())?;
+    let loads = measure_loads(&mut session, measuring.offered_per_second)?;
     let mut ended = session.end()?;
     let generator_check = check_generator(&mut ended, measuring.offered_per_second, &measuring.batch)?;
-    let auditing = audit_all(&ended, wallets, &console, &folder)?;
+    let auditing = ended.audit();
 
     let mut measured = Measured {
         scenario,
@@ -143,19 +118,23 @@ pub fn run(
         search,
         stepped_down: measuring.stepped_down,
         cpu: measuring.cpu,
+        journal_syncs: measuring.journal_syncs,
+        loads,
         generator_check,
         auditing,
         link: link.description().to_owned(),
         link_kind: link.kind(),
         link_drops: measuring.link_drops,
-        file_system,
-        sync_time,
+        file_system: stage.file_system.clone(),
+        sync_time: stage.sync_time,
         durability: ready.fact("durability", options.durability.name()).to_owned(),
         rung: ready.fact("rung", "udp").to_owned(),
+        packet_io: ended.packet_io.clone(),
         sources: ended.clients.count(),
+        bundle: options.bundle,
         accounts: wallets.count(),
         committee: options.committee,
-        cores: cores.clone(),
+        cores: stage.cores.clone(),
         failures: Vec::new(),
     };
     measured.failures = failures(&measured);
@@ -168,6 +147,7 @@ struct Measuring {
     outcome: Outcome,
     offered_per_second: f64,
     cpu: CpuAccount,
+    journal_syncs: Option<SyncTimes>,
     link_drops: [u64; 2],
     stepped_down: Vec<Trial>,
 }
@@ -195,7 +175,7 @@ fn measure_at(
         let offered_per_second = schedule.offered_per_second();
         let drops_before = link_drops(session)?;
         let what = format!("measuring at {offered_per_second:.0} payments a second");
-        let (outcome, cpu) = measure(session, &what, &batch, Pacing::Open(schedule))?;
+        let (outcome, cpu, journal_syncs) = measure_with_syncs(session, &what, &batch, Pacing::Open(schedule))?;
         let drops_after = link_drops(session)?;
         let trial = Trial::of(offered_per_second, &outcome);
         if may_step_down && !trial.sustained && stepped_down.len() < STEP_DOWNS_MAX {
@@ -204,27 +184,13 @@ fn measure_at(
             continue;
         }
         let link_drops = [0, 1].map(|side| drops_after[side].saturating_sub(drops_before[side]));
-        return Ok(Measuring { batch, outcome, offered_per_second, cpu, link_drops, stepped_down });
+        return Ok(Measuring { batch, outcome, offered_per_second, cpu, journal_syncs, link_drops, stepped_down });
     }
 }
 
 fn link_drops(session: &Session<'_>) -> Result<[u64; 2]> {
     let link = session.request().link;
     Ok([link.authority.drops()?, link.generator.drops()?])
-}
-
-fn audit_all(ended: &Ended<'_>, wallets: &Wallets, console: &Console, folder: &WorkFolder) -> Result<Auditing> {
-    let step = console.step("auditing the journals from genesis", ended.directories.len() as u64);
-    let input = AuditInput {
-        authorities: &ended.directories,
-        network: &ended.network,
-        wallets,
-        ledger: &ended.ledger,
-        done: &|| step.advance(1),
-    };
-    let auditing = audit(&input, folder.path());
-    step.finish(&format!("{}, {} records", auditing.result(), auditing.records));
-    Ok(auditing)
 }
 
 /// What makes a run a failed one.
@@ -234,9 +200,13 @@ fn failures(measured: &Measured) -> Vec<String> {
         failures.push(format!("the audit failed: {}", measured.auditing.result()));
     }
     let outcome = &measured.outcome;
-    if outcome.wrong_answers > 0 {
-        let first = outcome.first_wrong.as_deref().unwrap_or("unknown");
-        failures.push(format!("{} wrong answers; the first: {first}", outcome.wrong_answers));
+    for (outcome, when) in std::iter::once((outcome, String::new()))
+        .chain(measured.loads.iter().map(|load| (&load.outcome, format!(" at {} percent", load.percent))))
+    {
+        if outcome.wrong_answers > 0 {
+            let first = outcome.first_wrong.as_deref().unwrap_or("unknown");
+            failures.push(format!("{} wrong answers{when}; the first: {first}", outcome.wrong_answers));
+        }
     }
     if !measured.generator_check.passed {
         let check = &measured.generator_check;
@@ -255,68 +225,4 @@ fn failures(measured: &Measured) -> Vec<String> {
         failures.push("no payment was settled".to_owned());
     }
     failures
-}
-
-/// Removes folders of runs whose process was killed: their names end with its id. What cannot be removed stays.
-fn remove_leftovers(work: &Path) {
-    let Ok(entries) = fs::read_dir(work) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some((scenario, pid)) = name.to_str().and_then(|name| name.rsplit_once('-')) else { continue };
-        let ours = [Scenario::Single, Scenario::Committee].iter().any(|known| known.name() == scenario);
-        if ours && pid.parse::<u32>().is_ok_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// A folder for one run, removed afterwards unless it is to be kept.
-struct WorkFolder {
-    path: PathBuf,
-    keep: bool,
-}
-
-impl WorkFolder {
-    fn make(options: &Options, scenario: Scenario) -> Result<Self> {
-        remove_leftovers(&options.work);
-        let keep = options.keep.is_some();
-        let path = match &options.keep {
-            Some(keep) => keep.join(scenario.name()),
-            None => options.work.join(format!("{}-{}", scenario.name(), std::process::id())),
-        };
-        ensure!(!path.exists(), "{} exists already; remove it or name another folder by --keep", path.display());
-        fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
-        Ok(Self { path, keep })
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for WorkFolder {
-    fn drop(&mut self) {
-        if !self.keep {
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_folders_of_dead_runs_are_removed() {
-        let work = tempfile::tempdir().expect("a folder");
-        // Process ids end at 2^22.
-        let [dead, ours, other] =
-            [&"single-99999999".to_owned(), &format!("single-{}", std::process::id()), &"mine-99999999".to_owned()];
-        for name in [dead, ours, other] {
-            fs::create_dir(work.path().join(name)).expect("a folder");
-        }
-        remove_leftovers(work.path());
-        let left = |name: &str| work.path().join(name).exists();
-        assert_eq!((left(dead), left(ours), left(other)), (false, true, true));
-    }
 }

@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use meshpay_net::UdpPort;
 use meshpay_protocol::genesis::allocations_text;
 use meshpay_wire::DEFAULT_PORT;
 
 use super::{Cores, Options, Scenario};
 use crate::affinity;
-use crate::daemons::{AuthorityDirectory, Process};
+use crate::daemons::{AuditInput, Auditing, AuthorityDirectory, PacketIo, Process, audit};
 use crate::generator::{
-    self, ADDRESSES, AnswerCheck, Clients, Idle, Outcome, PORTS, Pacing, Plan, Quorum, Target, WindowEdge,
+    self, ADDRESSES, AnswerCheck, Clients, GeneratorPort, Idle, Outcome, Pacing, Plan, Quorum, RELAYS, Target,
+    WindowEdge,
 };
-use crate::link::{Link, Side};
+use crate::link::{Link, LinkKind, Side};
 use crate::progress::Console;
 use crate::workload::{
     Batch, Certificates, Ledger, Network, NetworkRequest, SigningParty, Trace, TransferSource, UniformMix, Wallets,
@@ -54,6 +54,25 @@ pub struct SessionRequest<'a> {
     pub console: &'a Console,
 }
 
+impl SessionRequest<'_> {
+    /// Whether the daemon attaches its own program to the authorities' interface. Several daemons on one interface cannot, so a
+    /// committee runs over sockets.
+    fn brings_own_program(&self) -> bool {
+        self.scenario == Scenario::Single
+            && self.link.kind() == LinkKind::Veth
+            && self.options.rung.is_none_or(|rung| rung.has_filter())
+    }
+
+    /// Why the daemons were not told to bring their own program.
+    fn why_sockets(&self) -> String {
+        match (self.scenario, self.link.kind()) {
+            (Scenario::Committee, _) => "several daemons share one interface, which takes one filter".to_owned(),
+            (_, LinkKind::Loopback) => format!("no interface for a filter: {}", self.link.description()),
+            (_, LinkKind::Veth) => "as asked for".to_owned(),
+        }
+    }
+}
+
 /// A running network under load.
 pub struct Session<'a> {
     request: SessionRequest<'a>,
@@ -63,7 +82,7 @@ pub struct Session<'a> {
     targets: Vec<Target>,
     ledger: Ledger,
     source: Box<dyn TransferSource>,
-    ports: Vec<UdpPort>,
+    ports: Vec<GeneratorPort>,
     clients: Clients,
     batches: u16,
 }
@@ -77,13 +96,15 @@ pub struct Ended<'a> {
     /// The books.
     pub ledger: Ledger,
     /// The generator's ports.
-    pub ports: Vec<UdpPort>,
+    pub ports: Vec<GeneratorPort>,
     /// The generator's clients.
     pub clients: Clients,
     /// What the session was made of.
     pub request: SessionRequest<'a>,
     /// The next batch number.
     pub batches: u16,
+    /// By which means the first daemon exchanged packets.
+    pub packet_io: PacketIo,
 }
 
 impl<'a> Session<'a> {
@@ -109,9 +130,22 @@ impl<'a> Session<'a> {
         let network = make_network(&request, &directories, &addresses)?;
         let step = request.console.step("starting authorities", running as u64);
         let mut daemons = Vec::new();
+        let has_own_program = request.brings_own_program();
+        if has_own_program {
+            request.link.authority.make_way();
+        }
         for (place, directory) in &directories {
             daemons.push(start_daemon(&request, usize::from(*place), directory, addresses[usize::from(*place)])?);
             step.advance(1);
+        }
+        if has_own_program {
+            let fell = daemons.iter().all(|daemon| daemon.ready().fact("rung", "udp") == "udp");
+            if fell {
+                // Without a program on it veth has no thread that receives, and so none to pin.
+                request.link.authority.attach_pass()?;
+            } else {
+                request.link.authority.pin_receiving()?;
+            }
         }
         let ready: Vec<String> = daemons.iter().map(|daemon| daemon.ready().listen.to_string()).collect();
         step.finish(&format!("{running} ready at {}", ready.join(", ")));
@@ -122,24 +156,33 @@ impl<'a> Session<'a> {
             .map(|((place, _), daemon)| Target { place: *place, address: daemon.ready().listen })
             .collect();
         let side = &request.link.generator;
-        let ports = side.inside(generator::open_ports)??;
-        let client_addresses = (0..ADDRESSES as u16).map(|index| side.ipv4_further(index)).collect();
+        let ports = generator::open(request.link.kind(), side, &request.link.authority)?;
+        let addresses = if options.bundle > 1 { RELAYS } else { ADDRESSES };
+        let client_addresses: Vec<_> = (0..addresses as u16).map(|index| side.ipv4_further(index)).collect();
         let source: Box<dyn TransferSource> = match request.trace {
             Some(trace) => Box::new(trace.clone()),
-            None => Box::new(UniformMix::new(options.seed, u32::try_from(request.wallets.count())?)),
+            None => {
+                let [payers, accounts] = [request.wallets.payers(), request.wallets.count()].map(u32::try_from);
+                Box::new(UniformMix::with_payers(options.seed, payers?, accounts?))
+            }
         };
         Ok(Self {
             ledger: Ledger::new(network.allocations.iter().map(|allocation| allocation.amount)),
-            clients: Clients::new(client_addresses, PORTS, options.committee),
+            clients: Clients::new(client_addresses, ports.ports.len(), options.committee).by_link(ports.link),
             network,
             directories,
             daemons,
             targets,
             source,
-            ports,
+            ports: ports.ports,
             batches: 0,
             request,
         })
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// What settles a payment here.
@@ -225,12 +268,14 @@ impl<'a> Session<'a> {
     /// # Errors
     /// If one does not stop cleanly.
     pub fn end(self) -> Result<Ended<'a>> {
+        let packet_io = self.packet_io();
         let step = self.request.console.step("stopping authorities", self.daemons.len() as u64);
         for daemon in self.daemons {
             daemon.stop()?;
             step.advance(1);
         }
         step.finish("stopped");
+        self.request.link.authority.attach_pass()?;
         Ok(Ended {
             network: self.network,
             directories: self.directories,
@@ -239,7 +284,35 @@ impl<'a> Session<'a> {
             clients: self.clients,
             request: self.request,
             batches: self.batches,
+            packet_io,
         })
+    }
+
+    /// By which means the first daemon exchanges packets, and its filter's counters so far.
+    pub fn packet_io(&self) -> PacketIo {
+        match (self.daemons.first(), self.directories.first()) {
+            (Some(daemon), Some((_, directory))) if self.request.brings_own_program() => {
+                PacketIo::ask(directory, daemon.ready(), &self.request.link.authority)
+            }
+            _ => PacketIo::sockets(&self.request.why_sockets()),
+        }
+    }
+}
+
+impl Ended<'_> {
+    /// Audits all journals from the genesis on, and compares every balance with the books.
+    pub fn audit(&self) -> Auditing {
+        let step = self.request.console.step("auditing the journals from genesis", self.directories.len() as u64);
+        let input = AuditInput {
+            authorities: &self.directories,
+            network: &self.network,
+            wallets: self.request.wallets,
+            ledger: &self.ledger,
+            done: &|| step.advance(1),
+        };
+        let auditing = audit(&input, self.request.folder);
+        step.finish(&format!("{}, {} records", auditing.result(), auditing.records));
+        auditing
     }
 }
 
@@ -273,7 +346,7 @@ pub fn drive(
     network: &Network,
     what: &str,
     plan: BatchPlan<'_>,
-    ports: &mut [UdpPort],
+    ports: &mut [GeneratorPort],
     clients: &mut Clients,
     edge: impl FnMut(WindowEdge) + Send,
 ) -> Result<Outcome> {
@@ -287,6 +360,7 @@ pub fn drive(
         batch: plan.batch,
         batch_number: plan.number,
         pacing: plan.pacing,
+        bundle: request.options.bundle,
         idle: Idle::Yield,
         drain: DRAIN_MAX,
         stop: request.stop,
@@ -323,7 +397,8 @@ const GENERATOR_NICE: i32 = -15;
 fn keep_time(side: &Side) {
     // Sleeps end when they should, not up to 50 microseconds later.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-    let receiving = side.napi_pids().filter_map(|pid| i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw));
+    let receiving =
+        side.napi_pids().into_iter().filter_map(|pid| i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw));
     for thread in receiving {
         schedule_batch(thread);
         let _ = rustix::process::setpriority_process(Some(thread), GENERATOR_NICE);
@@ -387,6 +462,12 @@ fn start_daemon(
         .args(["--durability", request.options.durability.name()])
         // Room for all accounts and as many again.
         .args(["--accounts-capacity", &(2 * request.wallets.count()).to_string()]);
+    if request.brings_own_program() {
+        command.args(["--interface", request.link.authority.interface()]);
+    }
+    if let Some(rung) = request.options.rung {
+        command.args(["--rung", rung.name()]);
+    }
     let log = request.folder.join(format!("authority-{place}.log"));
     let name = format!("authority {place}");
     Process::start(&name, command, &request.link.authority, &[core], &log, request.stop)

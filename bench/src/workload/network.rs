@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use meshpay_crypto::SigningKey;
 use meshpay_protocol::genesis::{Allocation, MemberEntry};
 use meshpay_protocol::{Genesis, Rules};
@@ -44,7 +44,22 @@ impl Network {
     /// # Errors
     /// Where the committee cannot be one, or the supply does not fit.
     pub fn new(request: NetworkRequest<'_>) -> Result<Self> {
+        let weights = vec![1; request.committee.len()];
+        Self::with_weights(request, &weights)
+    }
+
+    /// As [`Network::new`], with the members' voting weights by place.
+    ///
+    /// # Errors
+    /// As [`Network::new`], and where there is not one weight for each member.
+    pub fn with_weights(request: NetworkRequest<'_>, weights: &[u32]) -> Result<Self> {
         let NetworkRequest { committee, addresses, wallets, trace } = request;
+        ensure!(
+            weights.len() == committee.len(),
+            "there are {} weights for {} authorities; give one for each",
+            weights.len(),
+            committee.len()
+        );
         let spent = trace.map_or_else(Vec::new, Trace::spent_by);
         let allocations: Vec<Allocation> = wallets
             .public_keys()
@@ -62,7 +77,7 @@ impl Network {
             .map(|(place, (key, address))| MemberEntry {
                 name: format!("authority-{place}"),
                 key: hex::encode(key.public_key()),
-                weight: 1,
+                weight: weights[place],
                 address,
             })
             .collect();

@@ -16,19 +16,26 @@ pub const AMOUNT_MAX: u64 = 1_000;
 pub struct UniformMix {
     order: Vec<u32>,
     next: usize,
+    accounts: u32,
     random: ChaCha8Rng,
 }
 
 impl UniformMix {
     /// A mix over `accounts` accounts, at least 2.
     pub fn new(seed: u64, accounts: u32) -> Self {
+        Self::with_payers(seed, accounts, accounts)
+    }
+
+    /// As [`UniformMix::new`], where only the first `payers` accounts pay; all are paid.
+    pub fn with_payers(seed: u64, payers: u32, accounts: u32) -> Self {
         assert!(accounts >= 2, "one account cannot pay another");
+        assert!((1..=accounts).contains(&payers), "somebody must pay");
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let mut order: Vec<u32> = (0..accounts).collect();
+        let mut order: Vec<u32> = (0..payers).collect();
         for at in (1..order.len()).rev() {
             order.swap(at, below(&mut random, at as u64 + 1) as usize);
         }
-        Self { order, next: 0, random }
+        Self { order, next: 0, accounts, random }
     }
 }
 
@@ -36,7 +43,7 @@ impl TransferSource for UniformMix {
     fn next_transfer(&mut self) -> Option<Transfer> {
         let sender = self.order[self.next];
         self.next = (self.next + 1) % self.order.len();
-        let count = self.order.len() as u64;
+        let count = u64::from(self.accounts);
         // Any account but the sender.
         let recipient = (u64::from(sender) + 1 + below(&mut self.random, count - 1)) % count;
         let amount = 1 + below(&mut self.random, AMOUNT_MAX);

@@ -98,6 +98,7 @@ impl From<WalletError> for Failure {
             WalletError::Driver(error) => error.into(),
             WalletError::PendingFirst(_) => Self::new("pending", exit_code::UNFINISHED, text),
             WalletError::NoQuorum { .. } => Self::new("no_quorum", exit_code::NO_QUORUM, text),
+            WalletError::Unproven { .. } => Self::new("unproven", exit_code::NO_QUORUM, text),
             WalletError::Insufficient { .. } => Self::new("insufficient", exit_code::INSUFFICIENT, text),
             WalletError::BelowFirstCredit { .. } => Self::new("below_first_credit", exit_code::INSUFFICIENT, text),
             WalletError::NotForUs(_) => Self::new("not_for_this_wallet", exit_code::FAILED, text),

@@ -2,7 +2,8 @@
 //!
 //! Account answers are unsigned. What this machine says of them, and why it may be relied on:
 //! - a *next sequence* is believed where authorities of more than the faulty weight report it or more, so that an honest one has
-//!   executed up to it; or where the certificate just before it was shown and checked;
+//!   executed up to it; or where the certificate just before it was shown and checked. Whoever signs at it wants the latter
+//!   ([`Survey::proving_beyond`]): on their way, unsigned answers of any number of authorities can be rewritten;
 //! - an order *locked* at that sequence is believed to be ours because of our own signature on it. Once a quorum has answered, no
 //!   order of ours that could still have a certificate escapes: its quorum and the one that answered share an honest authority;
 //! - a *balance* is only what so and so many authorities say, and is shown as that.
@@ -50,6 +51,9 @@ pub struct SurveyReport {
     pub quorum_answered: bool,
     /// The next sequence that can be relied on; nothing where too few answered.
     pub next_sequence: Option<u64>,
+    /// The next sequence that authorities of more than the faulty weight claim, or a certificate proves. Only with
+    /// [`Survey::proving_beyond`] can it be above `next_sequence`; then nothing may be signed, since the claim was not proven.
+    pub claimed_sequence: Option<u64>,
     /// The certificate that proved it, where the word of enough authorities did not.
     pub proof: Option<Arc<Certificate>>,
     /// Weight that surely includes an honest authority.
@@ -137,6 +141,8 @@ pub struct Survey {
     views: Vec<Option<AccountView>>,
     refusals: Vec<Option<RefusalHint>>,
     proof: Option<Arc<Certificate>>,
+    /// The next sequence as the wallet itself knows it, where nobody's word shall count beyond it.
+    known_sequence: Option<u64>,
     /// For each authority, the highest next sequence whose proof it was asked for.
     proof_asked: Vec<u64>,
     quorum_at: Option<Duration>,
@@ -178,12 +184,20 @@ impl Survey {
             views: vec![None; authorities],
             refusals: vec![None; authorities],
             proof: None,
+            known_sequence: None,
             proof_asked: vec![0; authorities],
             quorum_at: None,
             started: now,
             now,
             done: false,
         }
+    }
+
+    /// For whoever will sign: beyond the next sequence that the wallet knows by its own certificates, only what a certificate proves counts. An
+    /// order signed at a sequence that does not come blocks its account until it comes.
+    pub fn proving_beyond(mut self, known_sequence: u64) -> Self {
+        self.known_sequence = Some(known_sequence);
+        self
     }
 
     /// What is known so far.
@@ -195,6 +209,7 @@ impl Survey {
             answered,
             quorum_answered: self.verifier.rules().committee.is_quorum(answered),
             next_sequence: self.next_sequence(),
+            claimed_sequence: self.claimed_sequence(),
             proof: self.proof.clone(),
             honest_weight: self.verifier.honest_weight(),
             weights: (0..self.verifier.authorities()).map(|place| self.verifier.weight(place)).collect(),
@@ -208,8 +223,16 @@ impl Survey {
         self.views.iter().enumerate().filter(|(_, view)| whole(view)).fold(0, |bits, (place, _)| bits | 1 << place)
     }
 
-    /// The highest sequence that enough authorities report or exceed, or that a certificate proves.
+    /// The next sequence that may be relied on.
     fn next_sequence(&self) -> Option<u64> {
+        match self.known_sequence {
+            Some(known) => Some(known.max(self.proof.as_ref().map_or(0, |proof| proof.sequence() + 1))),
+            None => self.claimed_sequence(),
+        }
+    }
+
+    /// The highest sequence that enough authorities report or exceed, or that a certificate proves.
+    fn claimed_sequence(&self) -> Option<u64> {
         let views = self.views.iter().enumerate();
         let mut claims: Vec<(u64, u64)> = views
             .filter_map(|(place, view)| view.as_ref().map(|view| (view.next_sequence, self.verifier.weight(place))))

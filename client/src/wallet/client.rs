@@ -54,6 +54,17 @@ pub enum WalletError {
         /// What they said.
         report: Box<SurveyReport>,
     },
+    /// Authorities claim payments of this account that nobody can show.
+    #[error(
+        "authorities say that the account's next sequence is {claimed}, but certificates prove {proven} only; somebody may be rewriting \
+         their answers. Try again, over another network if it stays. Nothing was signed"
+    )]
+    Unproven {
+        /// What they say.
+        claimed: u64,
+        /// What is proven.
+        proven: u64,
+    },
     /// Not enough money.
     #[error("the account has too little of this token; nothing was signed")]
     Insufficient {
@@ -180,7 +191,11 @@ impl Wallet {
     ) -> Result<SurveyReport, WalletError> {
         let pace = Pace::until(self.driver.now() + timeout);
         let now = self.driver.now();
-        let mut survey = Survey::new(self.verifier.clone(), account, tokens, pace, self.random.split(), now);
+        let survey = Survey::new(self.verifier.clone(), account, tokens, pace, self.random.split(), now);
+        self.run_survey(survey)
+    }
+
+    fn run_survey(&mut self, mut survey: Survey) -> Result<SurveyReport, WalletError> {
         self.driver.run(&mut survey, |_| Ok::<(), WalletError>(()))?;
         Ok(survey.report())
     }
@@ -198,13 +213,19 @@ impl Wallet {
         }
         let deadline = self.driver.now() + self.timeout;
         let unsettled = self.settle_incoming(self.timeout / FIRST_PART)?;
-        let report = self.survey(self.store.account(), &[request.token])?;
+        let (account, now, known) = (self.store.account(), self.driver.now(), self.store.next_sequence()?);
+        let (pace, random) = (self.pace(), self.random.split());
+        let survey = Survey::new(self.verifier.clone(), account, &[request.token], pace, random, now);
+        let report = self.run_survey(survey.proving_beyond(known))?;
         if !report.quorum_answered {
             let (answered, authorities) = (report.answered.count_ones(), self.verifier.authorities());
             return Err(WalletError::NoQuorum { answered, authorities, report: Box::new(report) });
         }
         self.keep_proof(&report);
-        let next_sequence = report.next_sequence.unwrap_or(0).max(self.store.next_sequence()?);
+        let next_sequence = report.next_sequence.unwrap_or(0).max(known);
+        if let Some(claimed) = report.claimed_sequence.filter(|claimed| *claimed > next_sequence) {
+            return Err(WalletError::Unproven { claimed, proven: next_sequence });
+        }
         let forgotten: Vec<_> =
             report.locked().into_iter().filter(|(order, _)| order.body.sequence.get() == next_sequence).collect();
         if !forgotten.is_empty() {

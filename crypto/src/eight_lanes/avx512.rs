@@ -210,6 +210,15 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch<T>(value: &T) {
+        const LINE_BYTES: usize = 64;
+        for at in (0..size_of::<T>()).step_by(LINE_BYTES) {
+            let line = std::ptr::from_ref(value).cast::<i8>().wrapping_add(at);
+            instructions!(_mm_prefetch::<_MM_HINT_T0>(line));
+        }
+    }
+
+    #[inline(always)]
     fn from_rows(rows: [&[u64; 4]; 8]) -> [Self; 4] {
         transpose([
             instructions!(_mm256_loadu_si256(rows[0].as_ptr().cast())),

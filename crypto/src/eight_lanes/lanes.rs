@@ -106,6 +106,9 @@ pub(crate) trait Lanes: Copy {
     /// Each lane of `self` (0 to 15) picks from a table of sixteen words, in a time that does not depend on what it picks.
     fn pick_from_16(self, table: &[u64; 16]) -> Self;
 
+    /// Begins to fetch a value into the cache, which will be read soon: a hint that changes nothing. Where it stands must be public.
+    fn prefetch<T>(value: &T);
+
     /// Turns eight rows of four words into four words of eight lanes: `result[word]` holds in lane `i` the word of row `i`.
     fn from_rows(rows: [&[u64; 4]; 8]) -> [Self; 4];
     /// As [`Lanes::from_rows`], the words being little-endian bytes.

@@ -21,7 +21,7 @@ mod avx512;
 mod field;
 mod halve;
 mod lanes;
-mod model;
+pub(crate) mod model;
 mod point;
 mod scalar;
 mod sha512;
@@ -29,10 +29,12 @@ mod sign;
 mod table;
 mod verify;
 
-use crate::{Check, KnownCheck, PublicKey, Signature, SigningKey, portable};
+use crate::{Check, KnownCheck, PublicKey, Signature, SigningKey, portable, stack};
 use field::Element;
 use lanes::{ALL, Lanes, compiled_apart};
 use point::{MAX_GROUPS, decode};
+#[cfg(test)]
+pub(crate) use scalar::limbs_of_bytes as scalar_limbs;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use table::{Comb, SecretComb};
@@ -86,7 +88,7 @@ impl EightLanes<model::Model> {
 
 impl<L: Lanes> EightLanes<L> {
     /// Callers have made sure that the CPU can execute the kernels.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { base: base_tables::<L>(), lanes: PhantomData }
     }
 
@@ -139,7 +141,7 @@ impl<L: Lanes> EightLanes<L> {
             sign::sign::<L>(&self.base.sign, key, &groups[..used], &mut signed[..used]);
             signatures.copy_from_slice(&signed.as_flattened()[..signatures.len()]);
         }
-        sign::wipe_stack();
+        stack::wipe();
     }
 
     /// See [`crate::digest_many`].
@@ -148,6 +150,22 @@ impl<L: Lanes> EightLanes<L> {
             let group = std::array::from_fn(|lane| [*inputs.get(lane).unwrap_or(&inputs[0]), &[], &[]]);
             digests.copy_from_slice(&digest::<L>(&group)[..digests.len()]);
         }
+    }
+}
+
+/// What the tests of secrets need from inside.
+#[cfg(test)]
+impl<L: Lanes> EightLanes<L> {
+    /// Signs a group and leaves the stack as it is.
+    pub(crate) fn sign_without_wiping(&self, key: &SigningKey, groups: &[[&[u8]; 8]; 1]) {
+        let mut signed = [[[0; 64]; 8]; 1];
+        sign::sign::<L>(&self.base.sign, key, groups, &mut signed);
+    }
+
+    /// Reads the table of known keys' verification by a scalar that should be public.
+    pub(crate) fn read_public_table(&self, scalar: &[u8; 32]) {
+        let digits = scalar::Scalar::<L>::splat(scalar_limbs(scalar)).to_signed_bytes();
+        std::hint::black_box(self.base.known.pick(0, digits.digit(0)).xyd.0[0].to_array());
     }
 }
 

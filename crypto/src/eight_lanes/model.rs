@@ -1,15 +1,18 @@
 //! The lanes as plain integers, one after another: the definition of what the vector instructions must do.
 //!
-//! Every operation is a call (inlined, the kernels would take minutes to compile), so this is slow, and never used to serve anybody. Every claim that a kernel makes about its operands is asserted here, also in release.
+//! Every operation is a call (inlined, the kernels would take minutes to compile), so this is slow, and never used to serve anybody. Every claim that a kernel makes
+//! about its operands is asserted here, also in release. An assertion is a branch on what it asserts; so for the tests of secrets, which allow no such branch
+//! (see `secrets`), there are the same lanes without.
 
 use super::lanes::{Lanes, Mask};
 
 const WORD_52: u64 = (1 << 52) - 1;
 
+/// Eight words; `ASSERTS` says whether what the kernels claim is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Model([u64; 8]);
+pub(crate) struct Model<const ASSERTS: bool = true>([u64; 8]);
 
-impl Model {
+impl<const ASSERTS: bool> Model<ASSERTS> {
     #[inline(never)]
     fn map(self, f: impl Fn(u64) -> u64) -> Self {
         Self(self.0.map(f))
@@ -27,12 +30,12 @@ impl Model {
 
     #[inline(never)]
     fn product(a: u64, b: u64) -> u128 {
-        assert!(a <= WORD_52 && b <= WORD_52, "a factor of {a:#x} or {b:#x} has more than 52 bits");
+        assert!(!ASSERTS || (a <= WORD_52 && b <= WORD_52), "a factor of {a:#x} or {b:#x} has more than 52 bits");
         u128::from(a) * u128::from(b)
     }
 }
 
-impl Lanes for Model {
+impl<const ASSERTS: bool> Lanes for Model<ASSERTS> {
     const VECTOR: bool = false;
 
     #[inline(never)]
@@ -52,11 +55,17 @@ impl Lanes for Model {
 
     #[inline(never)]
     fn add(self, other: Self) -> Self {
+        if !ASSERTS {
+            return self.zip(other, u64::wrapping_add);
+        }
         self.zip(other, |a, b| a.checked_add(b).expect("a sum fits in 64 bits"))
     }
 
     #[inline(never)]
     fn sub(self, other: Self) -> Self {
+        if !ASSERTS {
+            return self.zip(other, u64::wrapping_sub);
+        }
         self.zip(other, |a, b| a.checked_sub(b).expect("a difference is not negative"))
     }
 
@@ -72,6 +81,9 @@ impl Lanes for Model {
 
     #[inline(never)]
     fn times(self, other: Self) -> Self {
+        if !ASSERTS {
+            return self.zip(other, u64::wrapping_mul);
+        }
         self.zip(other, |a, b| a.checked_mul(b).expect("a product fits in 64 bits"))
     }
 
@@ -182,9 +194,11 @@ impl Lanes for Model {
 
     #[inline(never)]
     fn select(self, mask: Mask, other: Self) -> Self {
-        // By arithmetic and not by a branch, so that a checker of secrets can follow.
+        // By arithmetic and not by a branch, so that a checker of secrets can follow. The compiler would make a branch of it again, so for the checker it must not know what
+        // `ones` can be.
         Self(std::array::from_fn(|lane| {
             let ones = u64::from(mask >> lane & 1).wrapping_neg();
+            let ones = if ASSERTS { ones } else { std::hint::black_box(ones) };
             (self.0[lane] & ones) | (other.0[lane] & !ones)
         }))
     }
@@ -209,6 +223,8 @@ impl Lanes for Model {
         }
         picked
     }
+
+    fn prefetch<T>(_value: &T) {}
 
     #[inline(never)]
     fn from_rows(rows: [&[u64; 4]; 8]) -> [Self; 4] {

@@ -1,7 +1,7 @@
 //! Signing many messages with one key, eight at a time (RFC 8032, section 5.1.6).
 //!
 //! No branch and no address depends on the key or on a nonce; only the number and the lengths of the messages show. Vectors with secrets are spilled to the
-//! stack wherever the compiler likes, so the caller wipes the stack as a whole ([`wipe_stack`]).
+//! stack wherever the compiler likes, so the caller wipes the stack as a whole ([`crate::stack::wipe`]).
 
 use super::lanes::{Lanes, compiled_apart};
 use super::point::{Extended, MAX_GROUPS, encode};
@@ -61,16 +61,6 @@ compiled_apart! {
             }
         }
     }
-}
-
-/// Overwrites the stack that [`sign`] and what it calls have just used: the secret scalar, the prefix and the nonces lie there. Call it from where `sign` was
-/// called. Registers keep what they last held until other work overwrites them.
-#[inline(never)]
-pub(crate) fn wipe_stack() {
-    /// More than the deepest frames take: about 19 KiB for `sign` and 4 KiB below it.
-    const BYTES: usize = 32 * 1024;
-    let zeros = [0_u8; BYTES];
-    std::hint::black_box(&zeros);
 }
 
 /// A multiple of the base point, by secret scalars.

@@ -118,6 +118,20 @@ pub(crate) fn pick_from_each<L: Lanes, const PASSES: usize>(
     }
 }
 
+/// Begins to fetch what [`pick_from_each`] will read. The tables of a committee are larger than a core's second-level cache, and its digits
+/// are known long before its additions are done.
+#[inline(always)]
+pub(crate) fn expect_from_each<L: Lanes, const PASSES: usize>(
+    tables: [&Comb<PASSES>; 8],
+    column: usize,
+    digit: (L, Mask),
+) {
+    let magnitudes = digit.0.to_array();
+    for lane in 0..8 {
+        L::prefetch(&tables[lane].rows[column * MAGNITUDES + magnitudes[lane] as usize]);
+    }
+}
+
 /// 0 to 8 times a point, for digits in base 16: a table for each lane, since each has a point of its own.
 pub(crate) struct SmallMultiples {
     rows: [[[[u64; 4]; 5]; 9]; 8],

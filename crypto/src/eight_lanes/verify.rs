@@ -7,8 +7,11 @@ use super::lanes::{ALL, Lanes, Mask, compiled_apart};
 use super::point::{Extended, MAX_GROUPS, decode, encode};
 use super::scalar::{Scalar, SignedBytes, SignedNibbles};
 use super::sha512;
-use super::table::{Comb, SmallMultiples, pick_from_each};
+use super::table::{Comb, SmallMultiples, expect_from_each, pick_from_each};
 use super::{KNOWN_KEY_PASSES, VERIFY_PASSES};
+
+/// How many columns ahead the tables of known keys are fetched: the additions in between take longer than the third-level cache.
+const EXPECTED_COLUMNS: usize = 2;
 
 /// Eight signatures with their messages.
 pub(crate) struct Group<'a> {
@@ -151,14 +154,20 @@ fn multiply_known<L: Lanes>(
         if pass + 1 < KNOWN_KEY_PASSES {
             sum.to_projective().double_times(8, &mut sum);
         }
-        // The next addends are picked before they are needed, so that reading the tables overlaps with the additions.
+        // The next addends are picked before they are needed, so that reading the tables overlaps with the additions; and those after them
+        // are fetched.
+        let digit = |column: usize| column * KNOWN_KEY_PASSES + pass;
         let mut next_of_base = base.pick(0, s.digit(pass));
         for column in 0..columns {
             let of_base = next_of_base;
-            let of_key = pick_from_each(tables, column, k.digit(column * KNOWN_KEY_PASSES + pass));
+            if column + EXPECTED_COLUMNS < columns {
+                expect_from_each(tables, column + EXPECTED_COLUMNS, k.digit(digit(column + EXPECTED_COLUMNS)));
+                expect_from_each([base; 8], column + EXPECTED_COLUMNS, s.digit(digit(column + EXPECTED_COLUMNS)));
+            }
+            let of_key = pick_from_each(tables, column, k.digit(digit(column)));
             sum.add_affine(&of_base);
             if column + 1 < columns {
-                next_of_base = base.pick(column + 1, s.digit((column + 1) * KNOWN_KEY_PASSES + pass));
+                next_of_base = base.pick(column + 1, s.digit(digit(column + 1)));
             }
             sum.add_affine(&of_key);
         }

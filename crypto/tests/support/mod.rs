@@ -1,5 +1,8 @@
-//! What the tests share: both implementations side by side, the oracle, and a generator of signatures good and bad.
+//! What the tests share: the implementations side by side, the oracle, signatures that are good, and what an attacker makes of them (`mutation`).
 #![allow(dead_code)] // each test binary uses its own part
+
+pub mod committee;
+pub mod mutation;
 
 use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
 use curve25519_dalek::scalar::Scalar;
@@ -51,22 +54,25 @@ pub fn oracle(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
         .is_ok()
 }
 
-/// How many generated cases a test runs: `MESHPAY_LONG` if set, else `usual`.
+/// How many generated cases a test runs: so many times `usual` as `MESHPAY_TEST_SCALE` says, once where it is not set.
 pub fn cases(usual: usize) -> usize {
-    match std::env::var("MESHPAY_LONG") {
-        Ok(count) => count.parse().expect("MESHPAY_LONG is the number of cases to run"),
-        Err(_) => usual,
-    }
+    usual
+        * std::env::var("MESHPAY_TEST_SCALE").map_or(1, |scale| scale.parse().expect("MESHPAY_TEST_SCALE is a number"))
 }
 
-/// A generator whose seed is printed, so that a failure can be replayed: `MESHPAY_SEED` sets it.
-pub fn seeded(default_seed: u64) -> ChaCha8Rng {
+/// The seed that `MESHPAY_SEED` sets, or the test's own; printed, so that a failure can be replayed.
+pub fn seed(default_seed: u64) -> u64 {
     let seed = match std::env::var("MESHPAY_SEED") {
         Ok(seed) => seed.parse().expect("MESHPAY_SEED is a number"),
         Err(_) => default_seed,
     };
     println!("replay with MESHPAY_SEED={seed}");
-    ChaCha8Rng::seed_from_u64(seed)
+    seed
+}
+
+/// A generator from [`seed`].
+pub fn seeded(default_seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed(default_seed))
 }
 
 pub fn bytes<const N: usize>(rng: &mut impl Rng) -> [u8; N] {
@@ -129,52 +135,6 @@ impl Case {
         signature[32..].copy_from_slice(s.as_bytes());
         Self { key, message, signature }
     }
-
-    /// Spoils, or at least changes, this signature in one of the ways an attacker might.
-    pub fn mutated(mut self, rng: &mut impl Rng) -> Self {
-        match below(rng, 13) {
-            0 => self.key[below(rng, 32)] ^= 1 << below(rng, 8),
-            1 => self.message[below(rng, 32)] ^= 1 << below(rng, 8),
-            2 => self.signature[below(rng, 32)] ^= 1 << below(rng, 8),
-            3 => self.signature[32 + below(rng, 32)] ^= 1 << below(rng, 8),
-            4 => add_group_order(&mut self.signature),
-            5 => self.key = small_order_encodings()[below(rng, 14)],
-            6 => self.signature[..32].copy_from_slice(&small_order_encodings()[below(rng, 14)]),
-            7 => {
-                self.key = small_order_encodings()[below(rng, 14)];
-                self.signature[..32].copy_from_slice(&small_order_encodings()[below(rng, 14)]);
-                self.signature[32..].fill(0);
-            }
-            8 => self.key = near_the_field_prime(rng),
-            9 => self.signature[..32].copy_from_slice(&near_the_field_prime(rng)),
-            10 => self.signature = bytes(rng),
-            11 => self.key = bytes(rng),
-            _ => self.message = bytes::<32>(rng).to_vec(),
-        }
-        self
-    }
-}
-
-/// `s + l`, the malleable twin that a canonical `s` forbids.
-fn add_group_order(signature: &mut Signature) {
-    const ORDER: [u8; 32] = [
-        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
-    ];
-    let mut carry = 0;
-    for (byte, order) in signature[32..].iter_mut().zip(ORDER) {
-        let sum = u16::from(*byte) + u16::from(order) + carry;
-        *byte = sum as u8;
-        carry = sum >> 8;
-    }
-}
-
-/// An encoding whose `y` lies within a few of the field prime, below or above it, with either sign.
-fn near_the_field_prime(rng: &mut impl Rng) -> [u8; 32] {
-    let mut y = [0xff; 32];
-    y[0] = 0xed - 20 + below(rng, 39) as u8; // p ends in 0xed; 0xff is the largest
-    y[31] = if below(rng, 2) == 0 { 0x7f } else { 0xff };
-    y
 }
 
 /// Every encoding of the eight points of small order: eight canonical, six not (ZIP 215).

@@ -101,9 +101,17 @@ pub(super) fn encode_source(family: Family, local: IpAddr) -> Option<(Control, u
     Some((words(&bytes), length.next_multiple_of(8)))
 }
 
-/// Our address that a datagram was sent to, from its control data. `None` if they do not say, or if it is not one to
-/// answer from (multicast and broadcast).
-pub(super) fn decode_destination(control: &Control, length: usize) -> Option<IpAddr> {
+/// Where a datagram arrived, as far as its control data say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Arrived {
+    /// Our address that it was sent to, unless that is none to answer from (multicast and broadcast).
+    pub at: Option<IpAddr>,
+    /// Index of the interface, 0 for unknown.
+    pub interface: u32,
+}
+
+/// Where a datagram arrived, from its control data.
+pub(super) fn decode_destination(control: &Control, length: usize) -> Arrived {
     let mut bytes = [0u8; size_of::<Control>()];
     for (chunk, word) in bytes.chunks_exact_mut(8).zip(control) {
         chunk.copy_from_slice(&word.to_ne_bytes());
@@ -112,19 +120,21 @@ pub(super) fn decode_destination(control: &Control, length: usize) -> Option<IpA
     let integer = |at: usize| i32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     let level = integer(offset_of!(libc::cmsghdr, cmsg_level));
     let kind = integer(offset_of!(libc::cmsghdr, cmsg_type));
-    let ip = match (level, kind) {
+    let (ip, interface) = match (level, kind) {
         (libc::IPPROTO_IP, libc::IP_PKTINFO) if length >= HEADER_BYTES + V4_BYTES => {
             let at = HEADER_BYTES + offset_of!(libc::in_pktinfo, ipi_spec_dst);
-            IpAddr::from(<[u8; 4]>::try_from(&bytes[at..at + 4]).expect("four bytes"))
+            let ip = IpAddr::from(<[u8; 4]>::try_from(&bytes[at..at + 4]).expect("four bytes"));
+            (ip, integer(HEADER_BYTES + offset_of!(libc::in_pktinfo, ipi_ifindex)))
         }
         (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if length >= HEADER_BYTES + V6_BYTES => {
             let at = HEADER_BYTES + offset_of!(libc::in6_pktinfo, ipi6_addr);
-            IpAddr::from(<[u8; 16]>::try_from(&bytes[at..at + 16]).expect("sixteen bytes")).to_canonical()
+            let ip = IpAddr::from(<[u8; 16]>::try_from(&bytes[at..at + 16]).expect("sixteen bytes")).to_canonical();
+            (ip, integer(HEADER_BYTES + offset_of!(libc::in6_pktinfo, ipi6_ifindex)))
         }
-        _ => return None,
+        _ => return Arrived::default(),
     };
     let unusable = ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST);
-    (!unusable).then_some(ip)
+    Arrived { at: (!unusable).then_some(ip), interface: interface.cast_unsigned() }
 }
 
 fn words(bytes: &[u8; size_of::<Control>()]) -> Control {
@@ -156,7 +166,7 @@ mod tests {
         for (family, text) in [(Family::V4, "10.0.0.1"), (Family::V6, "10.0.0.1"), (Family::V6, "2001:db8::1")] {
             let ip: IpAddr = text.parse().expect("an address");
             let (control, length) = encode_source(family, ip).expect("a matching family");
-            assert_eq!(decode_destination(&control, length), Some(ip));
+            assert_eq!(decode_destination(&control, length), Arrived { at: Some(ip), interface: 0 });
         }
         assert_eq!(encode_source(Family::V4, IpAddr::V6(Ipv6Addr::LOCALHOST)), None);
     }
@@ -164,7 +174,7 @@ mod tests {
     #[test]
     fn multicast_is_no_source() {
         let (control, length) = encode_source(Family::V6, "ff02::1".parse().expect("an address")).expect("encoded");
-        assert_eq!(decode_destination(&control, length), None);
-        assert_eq!(decode_destination(&control, 0), None);
+        assert_eq!(decode_destination(&control, length).at, None);
+        assert_eq!(decode_destination(&control, 0), Arrived::default());
     }
 }

@@ -10,12 +10,13 @@ mod options;
 mod slots;
 
 pub use group::{UdpGroup, WORKERS_MAX};
+pub(crate) use options::{TRAFFIC_CLASS_CS6, set as set_option};
 
 use crate::{
     BURST_MAX, DATAGRAM_MAX_BYTES, LinkData, PacketPort, Peer, PortCounters, Sent, WAIT_OTHERS_MAX, Waitable, Woken,
 };
-use address::Family;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use address::{Arrived, Family};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use slots::Slots;
 use socket2::Socket;
@@ -222,13 +223,14 @@ impl PacketPort for UdpPort {
         let (name, name_bytes) = self.incoming.name(slot);
         // UDP sockets always name the sender. Should one not, its answer is refused by the kernel and counted.
         let address = address::decode_name(name, name_bytes).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
-        let local = if self.with_destination {
+        let arrived = if self.with_destination {
             let (control, control_bytes) = self.incoming.control(slot);
             address::decode_destination(control, control_bytes)
         } else {
-            None
+            Arrived::default()
         };
-        (self.incoming.payload(slot), Peer { address, local, link: LinkData::default() })
+        let link = LinkData::from_socket(arrived.interface);
+        (self.incoming.payload(slot), Peer { address, local: arrived.at, link })
     }
 
     fn queue(&mut self, to: &Peer, parts: &[&[u8]]) -> bool {
@@ -293,14 +295,7 @@ impl PacketPort for UdpPort {
 fn wait_writable(socket: BorrowedFd<'_>) {
     let mut watched = [PollFd::from_borrowed_fd(socket, PollFlags::OUT)];
     // Whatever comes of it, the caller tries to send again and looks at that outcome.
-    let _ = poll(&mut watched, Some(&timespec(Duration::from_millis(FLUSH_WAIT_MAX_MS))));
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(duration.subsec_nanos()),
-    }
+    let _ = poll(&mut watched, Some(&crate::wake::timespec(Duration::from_millis(FLUSH_WAIT_MAX_MS))));
 }
 
 impl Waitable for UdpPort {
@@ -314,7 +309,7 @@ impl Waitable for UdpPort {
                 Some(other) => PollFd::from_borrowed_fd(*other, PollFlags::IN),
                 None => PollFd::from_borrowed_fd(socket, PollFlags::IN),
             });
-        match poll(&mut watched[..=others.len()], Some(&timespec(timeout))) {
+        match poll(&mut watched[..=others.len()], Some(&crate::wake::timespec(timeout))) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Woken::default()),
             Err(error) => return Err(error.into()),

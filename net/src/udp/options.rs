@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// DSCP CS6 in the upper six bits of the traffic class: the value that mac80211 maps to the voice access category.
-const TRAFFIC_CLASS_CS6: u32 = 48 << 2;
+pub(crate) const TRAFFIC_CLASS_CS6: u32 = 48 << 2;
 
 /// The highest priority that needs no right; lets the host's own queue discipline send votes ahead of bulk traffic.
 const PRIORITY_PAYMENT: libc::c_int = 6;
@@ -91,7 +91,7 @@ pub(super) fn create(config: &UdpConfig) -> Result<(Socket, Family, Granted), Op
 }
 
 /// setsockopt(2) with an integer.
-pub(super) fn set(
+pub(crate) fn set(
     socket: BorrowedFd<'_>,
     level: libc::c_int,
     option: libc::c_int,

@@ -6,8 +6,8 @@ use meshpay_protocol::genesis::allocate;
 use meshpay_protocol::record::LEFT_OWING;
 use meshpay_protocol::{
     Accounts, Allocation, Applied, Authority, CertificateScreen, Ed25519Signatures, Genesis, MemoryAccounts,
-    PendingCertificate, SenderCheck, Signatures, SlotIndex, SlotName, TableFull, VoteCheck, apply, screen_certificate,
-    verify_certificates,
+    PendingCertificate, SEQUENCE_MAX, SenderCheck, Signatures, SlotIndex, SlotName, TableFull, VoteCheck, apply,
+    screen_certificate, verify_certificates,
 };
 use meshpay_wire::{
     BUNDLE_MAX, CERTIFICATE_FIXED_LENGTH, CertificateView, OrderBody, PublicKey, RefusalCode, SIGNERS_MAX, Signature,
@@ -332,8 +332,11 @@ fn certificate_after_a_gap() {
         authority.certificate(certificate).expect("the missing ones close the gap");
     }
     assert_eq!((authority.euros(ALICE), authority.next_sequence(ALICE)), (970, 30));
-    let last = network.paid(ALICE, u64::MAX, BOB, EURO, 1);
+    let last = network.paid(ALICE, SEQUENCE_MAX, BOB, EURO, 1);
     assert_eq!(code(authority.certificate(&last)), RefusalCode::MissingCertificate);
+    // Nothing is ever executed beyond (see `exhaustive`); before its time even that is a gap.
+    let beyond = network.paid(ALICE, u64::MAX, BOB, EURO, 1);
+    assert_eq!(code(authority.certificate(&beyond)), RefusalCode::MissingCertificate);
 }
 
 /// DESIGN 5.13: a quorum has seen credits that this authority has not.
@@ -483,6 +486,9 @@ impl Accounts for SmallTable {
     fn exists(&self, key: &PublicKey) -> bool {
         self.inner.exists(key)
     }
+    fn credit_takes_slot(&self, key: &PublicKey, token: u32) -> bool {
+        self.inner.credit_takes_slot(key, token)
+    }
     fn find(&self, name: SlotName<'_>) -> Option<SlotIndex> {
         self.inner.find(name)
     }
@@ -492,11 +498,11 @@ impl Accounts for SmallTable {
     fn slot_mut(&mut self, at: SlotIndex) -> &mut Account {
         self.inner.slot_mut(at)
     }
-    fn insert(&mut self, name: SlotName<'_>) -> Result<SlotIndex, TableFull> {
+    fn insert(&mut self, name: SlotName<'_>, token: u32) -> Result<SlotIndex, TableFull> {
         if self.inner.slots().len() + self.reserved >= self.capacity {
             return Err(TableFull);
         }
-        self.inner.insert(name)
+        self.inner.insert(name, token)
     }
     fn room_for_vote(&self, _recipient: &PublicKey) -> bool {
         self.inner.slots().len() + 1 < self.capacity

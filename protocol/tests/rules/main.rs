@@ -14,6 +14,7 @@
 mod certificates;
 mod committee;
 mod evidence;
+mod exhaustive;
 mod genesis;
 mod history;
 mod network;

@@ -37,6 +37,9 @@ impl Accounts for Worker<'_> {
     fn exists(&self, key: &PublicKey) -> bool {
         self.table.exists(key)
     }
+    fn credit_takes_slot(&self, key: &PublicKey, token: u32) -> bool {
+        self.table.credit_takes_slot(key, token)
+    }
     fn find(&self, name: SlotName<'_>) -> Option<SlotIndex> {
         assert!(self.owns(name.key), "a worker touches its own shards only");
         self.table.find(name)
@@ -47,9 +50,9 @@ impl Accounts for Worker<'_> {
     fn slot_mut(&mut self, at: SlotIndex) -> &mut Account {
         self.table.slot_mut(at)
     }
-    fn insert(&mut self, name: SlotName<'_>) -> Result<SlotIndex, TableFull> {
+    fn insert(&mut self, name: SlotName<'_>, token: u32) -> Result<SlotIndex, TableFull> {
         assert!(self.owns(name.key), "a worker touches its own shards only");
-        self.table.insert(name)
+        self.table.insert(name, token)
     }
     fn room_for_vote(&self, recipient: &PublicKey) -> bool {
         self.table.room_for_vote(recipient)

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `round_trips` | every kind as written is read as meant, and what the strict decoder refuses |
 //! | `hostile` | truncated, flipped and random bytes |
+//! | `exhaustive` | every value of every small field of the header |
 //! | `bundles` | several messages in one datagram |
 //! | `answers` | no request draws an answer larger than itself |
 //! | `golden` | the golden vectors and what `docs/wire.md` quotes of them |
@@ -12,6 +13,7 @@
 
 mod answers;
 mod bundles;
+mod exhaustive;
 mod golden;
 mod hostile;
 mod return_tokens;

@@ -7,7 +7,7 @@ mod documents;
 mod manifests;
 mod sources;
 
-use crate::shell;
+use crate::{build_ebpf, shell};
 use anyhow::{Result, bail};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,8 @@ fn check(root: &Path) -> Result<Vec<Finding>> {
     findings.extend(dependencies::check(root)?);
     findings.extend(sources::check(root)?);
     findings.extend(documents::check(root)?);
+    let stale = build_ebpf::check(root)?;
+    findings.extend(stale.into_iter().map(|(file, what)| Finding::new(file, None, what)));
     Ok(findings)
 }
 
