@@ -3,6 +3,7 @@
 //! What always holds: a record's position is final once `append` returned it; positions never go down; `durable` never passes a byte
 //! that the disk has not confirmed; after a failure nothing moves any more.
 
+use super::blocks::BlockBuffer;
 use super::counters::{Counters, JournalCounters};
 use super::disk::{Disk, DiskFile};
 use super::error::{AppendError, Failure, ReadError};
@@ -216,7 +217,7 @@ pub(super) struct Place {
 /// The frame that is being filled.
 pub(super) struct Filling {
     /// Frame buffer; records are copied behind room for the header.
-    pub buffer: Vec<u8>,
+    pub buffer: BlockBuffer,
     /// None while the next segment is not allocated.
     pub place: Option<Place>,
     /// Where the frame before this one ends.

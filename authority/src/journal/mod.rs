@@ -40,6 +40,7 @@
 //! A simulator drives a [`Journal`] itself, in one thread: `begin` (closes and writes a frame), later `finish` (syncs it), now and then
 //! `maintain`. It is the same code over a [`FaultDisk`].
 
+mod blocks;
 mod config;
 mod counters;
 mod disk;

@@ -3,6 +3,7 @@
 //! What always holds: nothing is changed before the whole scan passed; nothing is answered before what was shown by the page cache is
 //! known to be on the disk; a crash at any point in here leaves a journal that recovers to the same content.
 
+use super::blocks::BlockBuffer;
 use super::config::{Durability, JournalConfig};
 use super::disk::{Disk, DiskFile, is_full};
 use super::driver::Journal;
@@ -135,7 +136,7 @@ pub fn recover_with(
         reserve_bytes: config.reserve_bytes.unwrap_or(segment_bytes),
         commit_spacing_us: config.commit_spacing_us,
         filling: Mutex::new(Filling {
-            buffer: vec![0; config.frame_bytes],
+            buffer: BlockBuffer::zeroed(config.frame_bytes),
             place: None,
             last_end: head.0,
             used: FRAME_HEADER_BYTES,

@@ -1,5 +1,6 @@
 //! Making segment files: complete and synced under a name of their own first, so that a file with a segment's name is always whole.
 
+use super::blocks::Block;
 use super::disk::{Disk, DiskFile};
 use super::format::{BLOCK_BYTES, Identity, SegmentHeader, UNFINISHED_SUFFIX, segment_name};
 use std::io;
@@ -7,7 +8,7 @@ use zerocopy::IntoBytes;
 
 /// Zeros are written in pieces of this size.
 const ZERO_PIECE_BYTES: usize = 1 << 20;
-static ZEROS: [u8; ZERO_PIECE_BYTES] = [0; ZERO_PIECE_BYTES];
+static ZEROS: [Block; ZERO_PIECE_BYTES / BLOCK_BYTES] = [Block::ZERO; ZERO_PIECE_BYTES / BLOCK_BYTES];
 /// After so many bytes of zeros they are synced, so that a commit never waits behind a whole segment of them.
 const ZERO_SYNC_BYTES: u64 = 1 << 20;
 
@@ -71,8 +72,8 @@ fn fill_segment(
     let mut at = (BLOCK_BYTES + frames.len()) as u64;
     let mut synced = at;
     while at < segment_bytes {
-        let piece = ZEROS.len().min(usize::try_from(segment_bytes - at).unwrap_or(usize::MAX));
-        file.write_at(&ZEROS[..piece], at)?;
+        let piece = ZERO_PIECE_BYTES.min(usize::try_from(segment_bytes - at).unwrap_or(usize::MAX));
+        file.write_at(&ZEROS.as_bytes()[..piece], at)?;
         at += piece as u64;
         if at - synced >= sync_bytes {
             file.sync_data()?;

@@ -3,6 +3,7 @@
 //! What always holds: at most one frame is in flight. A frame is written only after the sync of the one before it returned, so a whole
 //! frame behind a damaged one proves that the damaged one was durable once. After an error no further byte is written.
 
+use super::blocks::BlockBuffer;
 use super::disk::DiskFile;
 use super::error::Failure;
 use super::format::{Chain, FRAME_HEADER_BYTES, padded_frame_bytes, seal_frame, segment_name};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 pub(super) struct Writer {
     shared: Arc<Shared>,
     /// The buffer that workers do not fill: it holds the frame in flight.
-    spare: Vec<u8>,
+    spare: BlockBuffer,
     chain: Chain,
     /// End of what was synced.
     synced: Position,
@@ -32,7 +33,7 @@ struct InFlight {
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, head: Position, chain: Chain, durability: Durability) -> Self {
-        let spare = vec![0; shared.frame_bytes];
+        let spare = BlockBuffer::zeroed(shared.frame_bytes);
         Self { shared, spare, chain, synced: head, durability, segment: None, in_flight: None }
     }
 

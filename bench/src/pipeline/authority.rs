@@ -246,7 +246,7 @@ impl Place {
         let JournalSizes { segment_bytes, frame_bytes } = options.journal;
         Ok(Self {
             directory: directory.clone(),
-            disk: Arc::new(RealDisk::open(&journal)?),
+            disk: Arc::new(RealDisk::open_for(&journal, durability)?),
             mark: MarkPlace { disk: Arc::new(RealDisk::open(directory)?), name: "key.mark".to_owned() },
             identity: Identity { journal: home.journal, network: scene.network.rules.genesis.0 },
             config: JournalConfig { durability, segment_bytes, frame_bytes, ..JournalConfig::new(known_kinds()) },
