@@ -22,7 +22,7 @@ use crate::directory::Directory;
 use crate::dump::{DumpRing, WatchedPort};
 use crate::fault;
 use crate::filter::PlainTables;
-use crate::journal::{Disk, Hooks, Identity, JournalConfig, JournalThread, MarkPlace, RealDisk};
+use crate::journal::{Disk, Hooks, Identity, JournalConfig, JournalThread, MarkPlace, PacedDisk, RealDisk};
 use crate::journal_port::JournalPort;
 use crate::key::KeyFile;
 use crate::network::{self, Coverage, Keeper, NetworkRequest, Prepared, Tables, WorkerFilter};
@@ -203,7 +203,10 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
         checkpoint: AtomicU64::new(0),
         started: Instant::now(),
     });
-    let checkpointer = Checkpointer { store, disk: Arc::clone(&disk), identity, layout, allocations };
+    // A checkpoint can wait; a commit beside it cannot.
+    let paced = |disk: Arc<dyn Disk>| -> Arc<dyn Disk> { Arc::new(PacedDisk(disk)) };
+    let checkpointer =
+        Checkpointer { store: paced(store), disk: paced(Arc::clone(&disk)), identity, layout, allocations };
     control.checkpoint.store(checkpointer.newest(), Ordering::Relaxed);
     checkpoint_thread(checkpointer, settings.journal.checkpoint_mib << 20, &control)?;
 

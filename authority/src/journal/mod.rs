@@ -51,6 +51,7 @@ mod format;
 mod handle;
 mod keeper;
 mod mark;
+mod paced_disk;
 mod progress;
 mod real_disk;
 mod recovery;
@@ -71,6 +72,7 @@ pub use format::{
 };
 pub use handle::{Handle, Room};
 pub use mark::MarkPlace;
+pub use paced_disk::PacedDisk;
 pub use progress::Waiter;
 pub use real_disk::RealDisk;
 pub use recovery::{adopt, create, inspect, marked, recover, recover_with};
