@@ -4,7 +4,7 @@
 //! before it; a fingerprint once published stays, so probing may stop at the first empty place.
 
 use super::huge_pages;
-use super::prefetch::prefetch;
+use meshpay_net::prefetch;
 use meshpay_protocol::SlotIndex;
 use meshpay_sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

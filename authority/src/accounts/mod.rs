@@ -7,7 +7,6 @@ mod huge_pages;
 mod image;
 mod index;
 mod layout;
-mod prefetch;
 mod table;
 
 pub use image::{Image, ImageError, Stamp};

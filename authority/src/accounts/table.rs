@@ -17,8 +17,8 @@ use siphasher::sip::SipHasher13;
 use zerocopy::FromBytes;
 
 use super::index::{Index, Probe};
-use super::prefetch::prefetch;
 use super::{Image, Layout};
+use meshpay_net::prefetch;
 
 /// The whole table, before it is split among workers and after they have stopped.
 pub struct AccountTable {

@@ -3,10 +3,10 @@
 //! What always holds: a file is read and synced through one descriptor; a second one, if there is one, only writes whole blocks past the page
 //! cache, and the kernel drops the cached pages that such a write makes stale (`iomap_dio_rw`), so a read sees every write that returned.
 
+use super::Durability;
 use super::disk::{Disk, DiskFile, Medium};
 use super::error::JournalError;
 use super::format::BLOCK_BYTES;
-use super::Durability;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -123,8 +123,7 @@ impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         self.refuse_if_read_only()?;
         let path = self.directory.join(name);
-        let buffered =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let buffered = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
         Ok(Box::new(self.file(buffered, &path)))
     }
 

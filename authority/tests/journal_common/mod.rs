@@ -25,7 +25,10 @@ impl Place {
 
     pub fn real(directory: &Path) -> Self {
         let directory = directory.to_owned();
-        Self { open: Box::new(move || Arc::new(RealDisk::open_for(&directory, Durability::PowerLoss).unwrap())), config: config() }
+        Self {
+            open: Box::new(move || Arc::new(RealDisk::open_for(&directory, Durability::PowerLoss).unwrap())),
+            config: config(),
+        }
     }
 
     pub fn disk(&self) -> Arc<dyn Disk> {

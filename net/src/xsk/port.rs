@@ -14,6 +14,7 @@ use super::interface::{LinkGauge, LinkState};
 use super::link::Link;
 use super::socket::{Kick, XskSocket};
 use super::umem::Umem;
+use crate::prefetch::prefetch;
 use crate::{
     BURST_MAX, DATAGRAM_MAX_BYTES, LinkData, PacketPort, Peer, PortCounters, Sent, WAIT_OTHERS_MAX, Waitable, Woken,
 };
@@ -98,6 +99,8 @@ pub struct XskPort {
     /// The lane that the next burst begins with, so that none is preferred.
     first: usize,
     received: Vec<Received>,
+    /// Packets of the lane being looked at whose headers were not read yet; empty between calls.
+    taken: Vec<(Frame, Range<usize>)>,
     queued: usize,
     refused: usize,
     port: u16,
@@ -114,6 +117,7 @@ impl XskPort {
             lanes: lanes.into_boxed_slice(),
             first: 0,
             received: Vec::with_capacity(BURST_MAX),
+            taken: Vec::with_capacity(BURST_MAX),
             queued: 0,
             refused: 0,
             port,
@@ -201,23 +205,38 @@ impl XskPort {
         count
     }
 
+    /// Takes what has arrived, up to a burst. First all tokens, then all headers: a packet was written by the kernel, perhaps into memory that nobody
+    /// touched for long, so all of them are on their way into the cache before the first one is read.
     fn take_from(&mut self, lane_index: usize) {
-        let lane = &mut self.lanes[lane_index];
-        let Some(ring) = &mut lane.receive else { return };
-        let mut any = false;
-        for _ in 0..TAKEN_MAX {
-            if self.received.len() == BURST_MAX {
-                break;
-            }
-            let Some(taken) = ring.take() else { break };
-            any = true;
-            let (frame, range) = match taken {
-                Ok(packet) => packet,
-                Err(NotOurs) => {
-                    lane.depot.count_lost();
-                    continue;
+        let mut seen = 0;
+        while seen < TAKEN_MAX && self.received.len() < BURST_MAX {
+            let lane = &mut self.lanes[lane_index];
+            let Some(ring) = &mut lane.receive else { return };
+            let wanted = (BURST_MAX - self.received.len()).min(TAKEN_MAX - seen);
+            let before = seen;
+            for _ in 0..wanted {
+                let Some(taken) = ring.take() else { break };
+                seen += 1;
+                match taken {
+                    Ok((frame, range)) => {
+                        prefetch(&lane.umem.bytes(&frame)[range.clone()]);
+                        self.taken.push((frame, range));
+                    }
+                    Err(NotOurs) => lane.depot.count_lost(),
                 }
-            };
+            }
+            if seen == before {
+                return;
+            }
+            ring.release();
+            self.read_taken(lane_index);
+        }
+    }
+
+    /// Reads the headers of what was taken.
+    fn read_taken(&mut self, lane_index: usize) {
+        let lane = &mut self.lanes[lane_index];
+        for (frame, range) in self.taken.drain(..) {
             let start = range.start;
             let packet = &lane.umem.bytes(&frame)[range];
             match headers::parse(packet, self.port, lane_index as u16, self.interface) {
@@ -241,9 +260,6 @@ impl XskPort {
                     }
                 }
             }
-        }
-        if any {
-            ring.release();
         }
     }
 

@@ -28,10 +28,11 @@ mod statistics;
 mod table;
 
 use crate::shell;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use measure::Part;
 use sides::Sides;
 use statistics::Verdict;
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -87,6 +88,7 @@ pub fn run(options: &Options) -> Result<()> {
     for tolerance in [options.tolerance, options.instructions_tolerance] {
         ensure!(tolerance.is_finite() && tolerance > 0.0, "a tolerance must be above 0 percent");
     }
+    let _alone = alone()?;
     if options.self_test {
         return self_test::run(options.pairs.min(self_test::PAIRS), options.rounds, options.only);
     }
@@ -130,11 +132,27 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Says that this command runs here, until what it returns is dropped: two at once would check out into the same folders, and take the cores from each other.
+fn alone() -> Result<File> {
+    std::fs::create_dir_all(sides::directory())?;
+    let path = sides::directory().join("lock");
+    let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another `cargo xtask regress` works in {}; wait until it has ended, since two would disturb each other's figures",
+            sides::directory().display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
 /// The self-test, as `cargo xtask test --long` runs it.
 ///
 /// # Errors
 /// If what is the same is called worse, or what is slower is not found.
 pub fn self_test() -> Result<()> {
+    let _alone = alone()?;
     self_test::run(self_test::PAIRS, self_test::ROUNDS, None)
 }
 
