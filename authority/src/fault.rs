@@ -93,6 +93,9 @@ mod injected {
         fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
             self.file.write_at(bytes, offset)
         }
+        fn write_zeros_patiently(&self, zeros: &[u8], offset: u64) -> io::Result<()> {
+            self.file.write_zeros_patiently(zeros, offset)
+        }
         fn sync_data(&self) -> io::Result<()> {
             if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
                 return Err(io::Error::other("injected failure of a sync"));

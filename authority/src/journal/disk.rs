@@ -45,6 +45,10 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Sets room aside for `bytes` from the start of the file, so that a full disk shows itself before anything is written. A
     /// file system without such a call answers `Ok`.
     fn reserve(&self, bytes: u64) -> io::Result<()>;
+    /// Writes zeros, as [`write_at`](Self::write_at) does, but as work that can wait: a disk that others use meanwhile is left to them for most of the time.
+    fn write_zeros_patiently(&self, zeros: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(zeros, offset)
+    }
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
     /// Whether the file has no bytes.

@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::format::segment_name;
 use super::handle::Shared;
 use super::mark::Mark;
-use super::segments::make_segment;
+use super::segments::{Zeros, make_segment};
 use super::{Chain, Position};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -39,7 +39,7 @@ impl Keeper {
         }
         if now_ms >= self.allocate_due_ms {
             while self.wants_segment() {
-                if !self.allocate()? {
+                if !self.allocate(true)? {
                     self.allocate_due_ms = now_ms + KEEP_INTERVAL_MS;
                     break;
                 }
@@ -58,7 +58,7 @@ impl Keeper {
 
     /// Allocates until there is room beyond the reserve, or the disk is full.
     pub fn prepare(&mut self, has_room: impl Fn() -> bool) -> Result<(), Failure> {
-        while !has_room() && self.wants_segment() && self.allocate()? {}
+        while !has_room() && self.wants_segment() && self.allocate(false)? {}
         Ok(())
     }
 
@@ -89,11 +89,17 @@ impl Keeper {
         allocated < current + 1 + self.segments_ahead
     }
 
-    /// Allocates the next segment. False if the disk is full.
-    fn allocate(&mut self) -> Result<bool, Failure> {
+    /// Allocates the next segment, `beside_commits` or when there are none yet. False if the disk is full.
+    fn allocate(&mut self, beside_commits: bool) -> Result<bool, Failure> {
         let shared = Arc::clone(&self.shared);
         let index = shared.allocated_end.load(Ordering::Acquire) / shared.segment_bytes;
-        let made = make_segment(&*shared.disk, &shared.identity, index, shared.segment_bytes, &[])
+        // Half a segment before votes would be refused for want of room, there is no time left for rests.
+        let has_time = || {
+            let left = shared.usable_end().saturating_sub(shared.appended.load(Ordering::Acquire));
+            left > shared.reserve_bytes + shared.segment_bytes / 2
+        };
+        let zeros = if beside_commits { Zeros::BesideCommits(&has_time) } else { Zeros::AtOnce };
+        let made = make_segment(&*shared.disk, &shared.identity, index, shared.segment_bytes, &[], &zeros)
             .and_then(|file| shared.disk.sync_directory().map(|()| file));
         match made {
             Ok(file) => {

@@ -74,21 +74,15 @@ struct PacedFile(Box<dyn DiskFile>);
 
 impl DiskFile for PacedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        for (index, piece) in buffer.chunks_mut(READ_PIECE_BYTES).enumerate() {
-            then_rest(|| self.0.read_at(piece, offset + (index * READ_PIECE_BYTES) as u64))?;
-        }
-        Ok(())
+        in_pieces_with_rests(buffer.chunks_mut(READ_PIECE_BYTES), offset, |piece, at| self.0.read_at(piece, at))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        for (index, piece) in bytes.chunks(WRITE_PIECE_BYTES).enumerate() {
-            then_rest(|| {
-                self.0.write_at(piece, offset + (index * WRITE_PIECE_BYTES) as u64)?;
-                // Else the page cache would take all of it now, and the disk at the end.
-                self.0.sync_data()
-            })?;
-        }
-        Ok(())
+        in_pieces_with_rests(bytes.chunks(WRITE_PIECE_BYTES), offset, |piece, at| {
+            self.0.write_at(piece, at)?;
+            // Else the page cache would take all of it now, and the disk at the end.
+            self.0.sync_data()
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -104,12 +98,22 @@ impl DiskFile for PacedFile {
     }
 }
 
-fn then_rest(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    let begun = Instant::now();
-    work()?;
-    let taken = begun.elapsed();
-    if taken > FROM_MEMORY {
-        sleep((taken * REST_TIMES).min(REST_MAX));
+/// Does `work` with each piece and the place of its first byte, the first piece at `offset`, and rests after each that kept the disk busy.
+pub(super) fn in_pieces_with_rests<P: AsRef<[u8]>>(
+    pieces: impl Iterator<Item = P>,
+    offset: u64,
+    mut work: impl FnMut(P, u64) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut at = offset;
+    for piece in pieces {
+        let next = at + piece.as_ref().len() as u64;
+        let begun = Instant::now();
+        work(piece, at)?;
+        let taken = begun.elapsed();
+        if taken > FROM_MEMORY {
+            sleep((taken * REST_TIMES).min(REST_MAX));
+        }
+        at = next;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::Durability;
 use super::disk::{Disk, DiskFile, Medium};
 use super::error::JournalError;
 use super::format::BLOCK_BYTES;
+use super::paced_disk::in_pieces_with_rests;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 
+/// Zeros that are written at once while commits wait for the same disk: a commit waits for less than half a millisecond of them.
+const ZERO_PIECE_BYTES: usize = 128 << 10;
 /// Name of the file that carries the lock; it holds the process id of its holder.
 const LOCK_FILE: &str = "meshpay.lock";
 /// File systems by the magic numbers of linux/magic.h; others are named by their number.
@@ -230,6 +233,10 @@ impl DiskFile for RealFile {
             return Ok(());
         }
         self.buffered.write_all_at(bytes, offset)
+    }
+
+    fn write_zeros_patiently(&self, zeros: &[u8], offset: u64) -> io::Result<()> {
+        in_pieces_with_rests(zeros.chunks(ZERO_PIECE_BYTES), offset, |piece, at| self.write_at(piece, at))
     }
 
     fn sync_data(&self) -> io::Result<()> {

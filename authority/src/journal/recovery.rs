@@ -16,7 +16,7 @@ use super::keeper::Keeper;
 use super::mark::{Mark, MarkPlace};
 use super::progress::Progress;
 use super::scan::{Apply, Plain, Recovered, Replay, ReplayFrom, Scan, ScanRequest, scan};
-use super::segments::{make_segment, remake_segment};
+use super::segments::{Zeros, make_segment};
 use super::writer::Writer;
 use super::{BLOCK_BYTES, Kinds, Position};
 use meshpay_sync::atomic::{AtomicBool, AtomicU64};
@@ -45,7 +45,7 @@ pub fn create(
     if mark.disk.list().map_err(failed())?.contains(&mark.name) {
         return Err(JournalError::Exists { place: mark.describe() });
     }
-    make_segment(&**disk, identity, 0, config.segment_bytes, &[]).map_err(failed())?;
+    make_segment(&**disk, identity, 0, config.segment_bytes, &[], &Zeros::AtOnce).map_err(failed())?;
     disk.sync_directory().map_err(failed())?;
     let content = MarkContent {
         generation: 0,
@@ -241,7 +241,8 @@ fn make_tail_anew(disk: &dyn Disk, identity: &Identity, found: &Scan) -> std::io
     }
     let mut blank = found.blank.clone();
     // Nobody waits for a commit yet, so one sync at its end is enough.
-    let copy = || remake_segment(disk, identity, found.tail_index, found.segment_bytes, &found.tail);
+    let copy =
+        || make_segment(disk, identity, found.tail_index, found.segment_bytes, &found.tail, &Zeros::AtOnce).map(drop);
     match copy() {
         Err(error) if is_full(&error) && !blank.is_empty() => {
             // This is what the last segment is kept for.

@@ -6,11 +6,17 @@ use super::format::{BLOCK_BYTES, Identity, SegmentHeader, UNFINISHED_SUFFIX, seg
 use std::io;
 use zerocopy::IntoBytes;
 
-/// Zeros are written in pieces of this size.
+/// Zeros are written, and beside commits synced, in pieces of this size.
 const ZERO_PIECE_BYTES: usize = 1 << 20;
 static ZEROS: [Block; ZERO_PIECE_BYTES / BLOCK_BYTES] = [Block::ZERO; ZERO_PIECE_BYTES / BLOCK_BYTES];
-/// After so many bytes of zeros they are synced, so that a commit never waits behind a whole segment of them.
-const ZERO_SYNC_BYTES: u64 = 1 << 20;
+
+/// How the zeros of a segment are written.
+pub(super) enum Zeros<'a> {
+    /// As fast as the disk takes them, and synced once at their end: nobody waits for a commit yet.
+    AtOnce,
+    /// While commits wait for the same disk: synced piece by piece, and between the pieces rests as long as this says that there is time for them.
+    BesideCommits(&'a dyn Fn() -> bool),
+}
 
 /// Makes segment `index` holding `frames` (what follows the header) and zeros up to its full size, synced, in place of any file of its
 /// name. The caller syncs the directory. On failure nothing of it remains, if the disk still lets itself be cleaned.
@@ -20,32 +26,11 @@ pub(super) fn make_segment(
     index: u64,
     segment_bytes: u64,
     frames: &[u8],
-) -> io::Result<Box<dyn DiskFile>> {
-    make(disk, identity, index, segment_bytes, frames, ZERO_SYNC_BYTES)
-}
-
-/// As [`make_segment`], synced once at its end: for a start, when no commit waits behind it.
-pub(super) fn remake_segment(
-    disk: &dyn Disk,
-    identity: &Identity,
-    index: u64,
-    segment_bytes: u64,
-    frames: &[u8],
-) -> io::Result<()> {
-    make(disk, identity, index, segment_bytes, frames, u64::MAX).map(drop)
-}
-
-fn make(
-    disk: &dyn Disk,
-    identity: &Identity,
-    index: u64,
-    segment_bytes: u64,
-    frames: &[u8],
-    sync_bytes: u64,
+    zeros: &Zeros<'_>,
 ) -> io::Result<Box<dyn DiskFile>> {
     let name = segment_name(index);
     let unfinished = format!("{name}{UNFINISHED_SUFFIX}");
-    let made = fill_segment(disk, &unfinished, identity, index, segment_bytes, frames, sync_bytes)
+    let made = fill_segment(disk, &unfinished, identity, index, segment_bytes, frames, zeros)
         .and_then(|file| disk.rename(&unfinished, &name).map(|()| file));
     if made.is_err() {
         let _ = disk.remove(&unfinished);
@@ -60,7 +45,7 @@ fn fill_segment(
     index: u64,
     segment_bytes: u64,
     frames: &[u8],
-    sync_bytes: u64,
+    zeros: &Zeros<'_>,
 ) -> io::Result<Box<dyn DiskFile>> {
     let file = disk.create(name)?;
     file.reserve(segment_bytes)?;
@@ -70,15 +55,22 @@ fn fill_segment(
     }
     // Blocks that were written once need no metadata at the next write, which makes its sync cheaper (docs/journal.md has the figures).
     let mut at = (BLOCK_BYTES + frames.len()) as u64;
-    let mut synced = at;
     while at < segment_bytes {
         let piece = ZERO_PIECE_BYTES.min(usize::try_from(segment_bytes - at).unwrap_or(usize::MAX));
-        file.write_at(&ZEROS.as_bytes()[..piece], at)?;
-        at += piece as u64;
-        if at - synced >= sync_bytes {
-            file.sync_data()?;
-            synced = at;
+        let bytes = &ZEROS.as_bytes()[..piece];
+        match zeros {
+            Zeros::AtOnce => file.write_at(bytes, at)?,
+            Zeros::BesideCommits(has_time) => {
+                if has_time() {
+                    file.write_zeros_patiently(bytes, at)?;
+                } else {
+                    file.write_at(bytes, at)?;
+                }
+                // So that a commit never waits behind a whole segment of them.
+                file.sync_data()?;
+            }
         }
+        at += piece as u64;
     }
     file.sync_data()?;
     Ok(file)
