@@ -254,3 +254,68 @@ impl DiskFile for RealFile {
         Ok(self.buffered.metadata()?.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::blocks::BlockBuffer;
+    use super::*;
+
+    fn blocks(count: usize, byte: u8) -> BlockBuffer {
+        let mut buffer = BlockBuffer::zeroed(count * BLOCK_BYTES);
+        buffer.fill(byte);
+        buffer
+    }
+
+    /// Whole blocks and odd bytes take different ways to one file; whoever reads sees the newest of both, also where the page cache held older ones.
+    #[test]
+    fn a_read_sees_what_was_written_whichever_way_it_went() {
+        for durability in [Durability::PowerLoss, Durability::Process] {
+            // Beside this program, since /tmp may be memory.
+            let program = std::env::current_exe().expect("a path");
+            let folder = tempfile::tempdir_in(program.parent().expect("a folder")).expect("a folder");
+            let disk = RealDisk::open_for(folder.path(), durability).expect("a folder");
+            let file = disk.create("file").expect("room");
+            file.reserve(64 * BLOCK_BYTES as u64).expect("room");
+            let read = |offset: usize, length: usize| {
+                let mut bytes = vec![0; length];
+                file.read_at(&mut bytes, offset as u64).expect("it is there");
+                bytes
+            };
+            assert_eq!(read(0, 64 * BLOCK_BYTES), vec![0; 64 * BLOCK_BYTES]);
+            file.write_at(&blocks(2, 1), BLOCK_BYTES as u64).expect("room");
+            // Two bytes that belong to a block of the former.
+            file.write_at(&[2, 2], 2 * BLOCK_BYTES as u64 + 5).expect("room");
+            file.write_at(&blocks(1, 3), 3 * BLOCK_BYTES as u64).expect("room");
+            // An address and a place that no disk takes directly.
+            file.write_at(&blocks(1, 4)[1..], 5 * BLOCK_BYTES as u64).expect("room");
+            file.write_at(&blocks(1, 5), 7 * BLOCK_BYTES as u64 + 512).expect("room");
+            file.write_zeros_patiently(&blocks(40, 0), 20 * BLOCK_BYTES as u64).expect("room");
+            file.sync_data().expect("a disk that works");
+            let mut expected = vec![0; 64 * BLOCK_BYTES];
+            expected[BLOCK_BYTES..3 * BLOCK_BYTES].fill(1);
+            expected[2 * BLOCK_BYTES + 5..][..2].fill(2);
+            expected[3 * BLOCK_BYTES..4 * BLOCK_BYTES].fill(3);
+            expected[5 * BLOCK_BYTES..6 * BLOCK_BYTES - 1].fill(4);
+            expected[7 * BLOCK_BYTES + 512..8 * BLOCK_BYTES + 512].fill(5);
+            assert!(read(0, 64 * BLOCK_BYTES) == expected, "{durability:?}");
+            let again = disk.open("file").expect("it is there");
+            again.write_at(&blocks(1, 6), 0).expect("room");
+            assert!(read(0, BLOCK_BYTES) == vec![6; BLOCK_BYTES], "written through another descriptor");
+            assert_eq!(file.len().expect("a length"), 64 * BLOCK_BYTES as u64, "no write made it longer");
+        }
+    }
+
+    /// A file system that knows no direct writes, or a disk with larger blocks, gets the bytes the ordinary way.
+    #[test]
+    fn a_refused_direct_write_goes_the_ordinary_way() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        let buffered = OpenOptions::new().read(true).write(true).create_new(true).open(&path).expect("room");
+        // The kernel answers EINVAL here, whatever is written that is no number; nothing changes.
+        let refusing = OpenOptions::new().write(true).open("/proc/self/oom_score_adj").expect("on every Linux");
+        let file = RealFile { buffered, direct: Some(refusing), refused: AtomicBool::new(false) };
+        file.write_at(&blocks(1, 7), 0).expect("room");
+        assert!(file.refused.load(Ordering::Relaxed), "it is not asked again");
+        assert_eq!(std::fs::read(&path).expect("it is there"), vec![7; BLOCK_BYTES]);
+    }
+}

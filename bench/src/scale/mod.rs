@@ -91,7 +91,7 @@ impl Request {
         Self {
             parts: Part::ALL.to_vec(),
             rounds: 5,
-            payments: 100_000,
+            payments: 40_000,
             accounts: vec![1_000, 100_000, 1_000_000, 10_000_000],
             restart_accounts: 1_000_000,
             restart_payments: 500_000,
