@@ -13,9 +13,13 @@ use super::{Chain, Position};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Longest time that the mark stays behind the journal, and time between two tries to allocate on a full disk.
 pub const KEEP_INTERVAL_MS: u64 = 1000;
+
+/// Longest time that one segment's zeros are written with rests between them, on a disk that gives no more than is asked of it.
+const PATIENCE_MAX: Duration = Duration::from_millis(KEEP_INTERVAL_MS / 2);
 
 /// Allocates and marks.
 pub(super) struct Keeper {
@@ -93,10 +97,12 @@ impl Keeper {
     fn allocate(&mut self, beside_commits: bool) -> Result<bool, Failure> {
         let shared = Arc::clone(&self.shared);
         let index = shared.allocated_end.load(Ordering::Acquire) / shared.segment_bytes;
-        // Half a segment before votes would be refused for want of room, there is no time left for rests.
+        // No time is left for rests half a segment before votes would be refused for want of room, and when the mark, which this thread writes too,
+        // would be late by them, or a clean stop, which waits for this thread.
+        let begun = Instant::now();
         let has_time = || {
             let left = shared.usable_end().saturating_sub(shared.appended.load(Ordering::Acquire));
-            left > shared.reserve_bytes + shared.segment_bytes / 2
+            left > shared.reserve_bytes + shared.segment_bytes / 2 && begun.elapsed() < PATIENCE_MAX
         };
         let zeros = if beside_commits { Zeros::BesideCommits(&has_time) } else { Zeros::AtOnce };
         let made = make_segment(&*shared.disk, &shared.identity, index, shared.segment_bytes, &[], &zeros)
