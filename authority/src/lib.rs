@@ -30,6 +30,7 @@ pub mod journal;
 mod journal_port;
 mod key;
 mod network;
+pub mod pace;
 pub mod pipeline;
 mod settings;
 pub mod state;

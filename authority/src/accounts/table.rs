@@ -8,6 +8,7 @@
 //! - a slot once taken is never given up, so probing may stop at the first empty fingerprint.
 
 use std::hash::Hasher;
+use std::ops::Range;
 use std::sync::Arc;
 
 use meshpay_protocol::account::{SLOT_LENGTH, shard_of, slot_kind};
@@ -67,10 +68,16 @@ impl AccountTable {
 
     /// All taken slots. Returns nothing while views live.
     pub fn slots(&mut self) -> Option<impl Iterator<Item = &Account> + '_> {
+        let all = 0..self.shared.layout.slots();
+        self.slots_between(all)
+    }
+
+    /// Those taken of the slots `places`, which end at [`Layout::slots`] at the latest. Returns nothing while views live.
+    pub fn slots_between(&mut self, places: Range<usize>) -> Option<impl Iterator<Item = &Account> + '_> {
         if Arc::strong_count(&self.shared) != 1 {
             return None;
         }
-        Some((0..self.shared.layout.slots()).map(|at| self.slot_at(at)).filter(|slot| slot.kind != slot_kind::EMPTY))
+        Some(places.map(|at| self.slot_at(at)).filter(|slot| slot.kind != slot_kind::EMPTY))
     }
 
     /// The image, for stamping. Returns nothing while views live.

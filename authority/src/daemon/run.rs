@@ -26,6 +26,7 @@ use crate::journal::{Disk, Hooks, Identity, JournalConfig, JournalThread, MarkPl
 use crate::journal_port::JournalPort;
 use crate::key::KeyFile;
 use crate::network::{self, Coverage, Keeper, NetworkRequest, Prepared, Tables, WorkerFilter};
+use crate::pace::Pace;
 use crate::pipeline::counters::WorkerCounters;
 use crate::pipeline::{Voting, Worker, WorkerParts, crossings};
 use crate::settings::Settings;
@@ -204,9 +205,16 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
         started: Instant::now(),
     });
     // A checkpoint can wait; a commit beside it cannot.
-    let paced = |disk: Arc<dyn Disk>| -> Arc<dyn Disk> { Arc::new(PacedDisk(disk)) };
-    let checkpointer =
-        Checkpointer { store: paced(store), disk: paced(Arc::clone(&disk)), identity, layout, allocations };
+    let pace = Arc::new(Pace::gentle());
+    let paced = |disk: Arc<dyn Disk>| -> Arc<dyn Disk> { Arc::new(PacedDisk::new(disk, Arc::clone(&pace))) };
+    let checkpointer = Checkpointer {
+        store: paced(store),
+        disk: paced(Arc::clone(&disk)),
+        identity,
+        layout,
+        allocations,
+        pace: Arc::clone(&pace),
+    };
     control.checkpoint.store(checkpointer.newest(), Ordering::Relaxed);
     checkpoint_thread(checkpointer, settings.journal.checkpoint_mib << 20, &control)?;
 

@@ -75,7 +75,7 @@ pub use mark::MarkPlace;
 pub use paced_disk::PacedDisk;
 pub use progress::Waiter;
 pub use real_disk::RealDisk;
-pub use recovery::{adopt, create, inspect, marked, recover, recover_with};
+pub use recovery::{adopt, create, inspect, inspect_with, marked, recover, recover_with};
 pub use scan::{Apply, Cut, Recovered, Replay, ReplayFrom};
 pub use thread::{CommitHook, CommitReport, FailureHook, Hooks, JournalThread};
 

@@ -8,6 +8,7 @@ use super::disk::{Disk, DiskFile, Medium};
 use super::error::JournalError;
 use super::format::BLOCK_BYTES;
 use super::paced_disk::in_pieces_with_rests;
+use crate::pace::Pace;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -236,7 +237,9 @@ impl DiskFile for RealFile {
     }
 
     fn write_zeros_patiently(&self, zeros: &[u8], offset: u64) -> io::Result<()> {
-        in_pieces_with_rests(zeros.chunks(ZERO_PIECE_BYTES), offset, |piece, at| self.write_at(piece, at))
+        in_pieces_with_rests(&Pace::gentle(), zeros.chunks(ZERO_PIECE_BYTES), offset, |piece, at| {
+            self.write_at(piece, at)
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -178,8 +178,22 @@ pub fn inspect(
     known_kinds: Kinds,
     apply: &mut Apply<'_>,
 ) -> Result<Recovered, JournalError> {
+    inspect_with(disk, identity, from, known_kinds, &mut Plain(apply))
+}
+
+/// As [`inspect`], for an owner who wants to be told what comes, or to leave time for others.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_with(
+    disk: &dyn Disk,
+    identity: Option<&Identity>,
+    from: Option<ReplayFrom>,
+    known_kinds: Kinds,
+    replay: &mut dyn Replay,
+) -> Result<Recovered, JournalError> {
     let request = ScanRequest { disk, identity: identity.copied(), from, mark: None, known_kinds, live: true };
-    Ok(scan(&request, &mut Plain(apply))?.recovered)
+    Ok(scan(&request, replay)?.recovered)
 }
 
 /// How far the mark says that the journal was durable. Whoever inspects a journal reads this first: one that ends before it has lost

@@ -22,6 +22,9 @@ pub trait Replay {
     /// A record that will be applied soon, unless damage is found before it: time to fetch into the cache what it is about, and for nothing else.
     fn expect(&mut self, _kind: Kind, _payload: &[u8]) {}
 
+    /// Called after each read from the disk and after each frame: time for others, where the replay can wait.
+    fn pause(&mut self) {}
+
     /// As [`Apply`].
     ///
     /// # Errors
@@ -48,6 +51,8 @@ impl Replay for Plain<'_, '_> {
     }
 }
 
+/// A segment is read in pieces of this size.
+const READ_PIECE_BYTES: usize = 256 << 10;
 /// How many records before it is applied the owner is told of one: in the time that these take, memory answers.
 const EXPECTED_AHEAD: usize = 8;
 
@@ -182,7 +187,7 @@ pub(super) fn scan(request: &ScanRequest<'_>, replay: &mut dyn Replay) -> Result
         if index > last {
             break None;
         }
-        scanner.read_segment(index, &mut segment)?;
+        scanner.read_segment(index, &mut segment, replay)?;
         let stop = scanner.walk_segment(index, &segment, replay)?;
         if index == start || scanner.head.0 > index * segment_bytes + BLOCK_BYTES as u64 {
             tail_index = index;
@@ -196,7 +201,7 @@ pub(super) fn scan(request: &ScanRequest<'_>, replay: &mut dyn Replay) -> Result
     let (cut, first_torn) = match end {
         Some((index, offset)) => {
             let content = if tail_index == index { &tail } else { &segment };
-            scanner.judge_end(index, offset, content)?
+            scanner.judge_end(index, offset, content, replay)?
         }
         None => (None, None),
     };
@@ -259,10 +264,21 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    fn read_segment(&self, index: u64, segment: &mut Vec<u8>) -> Result<(), JournalError> {
+    fn read_segment(&self, index: u64, segment: &mut Vec<u8>, replay: &mut dyn Replay) -> Result<(), JournalError> {
         let (file, _) = open_segment(self.request.disk, index, Some(&self.identity), Some(self.segment_bytes))?;
-        segment.resize(usize::try_from(self.segment_bytes).unwrap_or(usize::MAX), 0);
-        file.read_at(segment, 0).map_err(JournalError::io(format!("reading {}", place(self.request.disk, index))))
+        let segment_bytes = usize::try_from(self.segment_bytes).unwrap_or(usize::MAX);
+        // Reserved whole, but made resident piece by piece, which costs as much as reading.
+        segment.reserve_exact(segment_bytes.saturating_sub(segment.len()));
+        for at in (0..segment_bytes).step_by(READ_PIECE_BYTES) {
+            let end = segment_bytes.min(at + READ_PIECE_BYTES);
+            if segment.len() < end {
+                segment.resize(end, 0);
+            }
+            file.read_at(&mut segment[at..end], at as u64)
+                .map_err(JournalError::io(format!("reading {}", place(self.request.disk, index))))?;
+            replay.pause();
+        }
+        Ok(())
     }
 
     /// Takes every whole frame of a segment. Returns the offset at which frames stop before the segment is full.
@@ -297,6 +313,7 @@ impl Scanner<'_> {
             self.head = Position(base + end as u64);
             self.compare_with_known()?;
             offset = end;
+            replay.pause();
         }
     }
 
@@ -368,19 +385,25 @@ impl Scanner<'_> {
 
     /// Frames stop at `offset` of segment `index`: is that the end, a torn tail, or damage? For a torn tail, also the first segment that
     /// holds some of it.
-    fn judge_end(&self, index: u64, offset: u64, content: &[u8]) -> Result<(Option<Cut>, Option<u64>), JournalError> {
+    fn judge_end(
+        &self,
+        index: u64,
+        offset: u64,
+        content: &[u8],
+        replay: &mut dyn Replay,
+    ) -> Result<(Option<Cut>, Option<u64>), JournalError> {
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         let torn = first_written(&content[from..]).is_some();
         let position = Position(index * self.segment_bytes + offset);
-        if let Some(later) = self.find_frame(index, content, from + BLOCK_BYTES) {
-            return self.judge_frame_behind(index, from, later);
+        if let Some(later) = self.find_frame(index, content, from + BLOCK_BYTES, replay) {
+            return self.judge_frame_behind(index, from, later, replay);
         }
         let mut later = Vec::new();
         let mut first_torn = torn.then_some(index);
         for ahead in index + 1..=self.last {
-            self.read_segment(ahead, &mut later)?;
-            if let Some(later) = self.find_frame(ahead, &later, BLOCK_BYTES) {
-                return self.judge_frame_behind(index, from, later);
+            self.read_segment(ahead, &mut later, replay)?;
+            if let Some(later) = self.find_frame(ahead, &later, BLOCK_BYTES, replay) {
+                return self.judge_frame_behind(index, from, later, replay);
             }
             if first_torn.is_none() && first_written(&later[BLOCK_BYTES..]).is_some() {
                 first_torn = Some(ahead);
@@ -405,12 +428,13 @@ impl Scanner<'_> {
         index: u64,
         offset: usize,
         later: Frame,
+        replay: &mut dyn Replay,
     ) -> Result<(Option<Cut>, Option<u64>), JournalError> {
         let position = Position(index * self.segment_bytes + offset as u64);
         if self.request.live {
             // A journal that runs wrote both after the first one was looked for.
             let mut segment = Vec::new();
-            self.read_segment(index, &mut segment)?;
+            self.read_segment(index, &mut segment, replay)?;
             if parse_frame(&segment[offset..], &self.identity, position).is_some() {
                 return Ok((None, None));
             }
@@ -422,8 +446,9 @@ impl Scanner<'_> {
         Err(self.damaged(index, offset, "it does not match its hash, though a later frame proves that it was durable"))
     }
 
-    fn find_frame(&self, index: u64, segment: &[u8], from: usize) -> Option<Frame> {
+    fn find_frame(&self, index: u64, segment: &[u8], from: usize, replay: &mut dyn Replay) -> Option<Frame> {
         (from..segment.len()).step_by(BLOCK_BYTES).find_map(|offset| {
+            replay.pause();
             let position = Position(index * self.segment_bytes + offset as u64);
             parse_frame(&segment[offset..], &self.identity, position)
         })

@@ -11,14 +11,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use meshpay_protocol::account::SLOT_LENGTH;
-use meshpay_protocol::{Account, Accounts, Allocation, SlotName, apply, genesis, record::Record};
+use meshpay_protocol::{Account, Accounts, Allocation, SlotName, genesis};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::fold::{Fold, OpenCredits};
 use super::known_kinds;
-use super::recovery::OpenCredits;
 use crate::accounts::{AccountTable, Image, ImageError, Layout};
 use crate::journal::{self, Chain, Disk, DiskFile, Handle, Identity, JournalError, Position, ReplayFrom};
+use crate::pace::Pace;
 
 const MAGIC: [u8; 8] = *b"MPAYCKP\0";
 const FORMAT_VERSION: u32 = 1;
@@ -29,8 +30,12 @@ const UNFINISHED: &str = "checkpoint.new";
 const KEPT: usize = 2;
 /// Length of an open credit in the file: position and recipient.
 const OPEN_CREDIT_LENGTH: usize = 40;
-/// Bytes read or written at once. A multiple of a slot's length, so that no slot lies across two pieces.
-const PIECE_BYTES: usize = 1 << 20;
+/// Bytes written at once.
+const WRITE_PIECE_BYTES: usize = 1 << 20;
+/// Bytes read, or hashed, at once. A multiple of a slot's length, so that no slot lies across two pieces.
+const PIECE_BYTES: usize = 128 << 10;
+/// Slots of the table, taken or not, that are looked at between two rests.
+const SLOTS_AT_ONCE: usize = 1024;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -119,12 +124,13 @@ fn path_of(disk: &dyn Disk, name: &str) -> PathBuf {
     PathBuf::from(disk.describe()).join(name)
 }
 
-/// Reads a checkpoint into an empty table.
+/// Reads a checkpoint into an empty table, by a pace.
 pub fn load(
     disk: &dyn Disk,
     name: &str,
     identity: &Identity,
     accounts: &mut impl Accounts,
+    pace: &Pace,
 ) -> Result<Loaded, CheckpointError> {
     let failed = |source| CheckpointError::Io { path: path_of(disk, name), source };
     let damaged = || CheckpointError::Damaged(path_of(disk, name));
@@ -147,12 +153,12 @@ pub fn load(
         && header.identity == journal_name(identity)
         && slots_bytes.checked_add(credit_bytes) == Some(content_bytes);
     // Checked whole before anything is taken from it, so that a damaged one leaves the table empty.
-    if !fits || header.content != content_hash(&*file, content_bytes, |_, _| Ok(())).map_err(failed)? {
+    if !fits || header.content != content_hash(&*file, content_bytes, pace, |_, _| Ok(())).map_err(failed)? {
         return Err(damaged());
     }
     let mut open_credits = Vec::with_capacity(credit_bytes as usize);
     let mut full = false;
-    let taken = content_hash(&*file, content_bytes, |at, piece| {
+    let taken = content_hash(&*file, content_bytes, pace, |at, piece| {
         let slots = usize::try_from(slots_bytes.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
         for slot in piece[..slots].chunks_exact(SLOT_LENGTH) {
             let Ok(slot) = Account::ref_from_bytes(slot) else { continue };
@@ -189,6 +195,7 @@ pub fn load(
 fn content_hash(
     file: &dyn DiskFile,
     length: u64,
+    pace: &Pace,
     mut show: impl FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> io::Result<[u8; 32]> {
     let mut hasher = blake3::Hasher::new();
@@ -199,6 +206,7 @@ fn content_hash(
         file.read_at(&mut buffer[..piece], size_of::<Header>() as u64 + at)?;
         hasher.update(&buffer[..piece]);
         show(at, &buffer[..piece])?;
+        pace.rest_if_due();
         at += piece as u64;
     }
     Ok(*hasher.finalize().as_bytes())
@@ -221,6 +229,8 @@ pub struct Checkpointer {
     pub layout: Layout,
     /// First balances.
     pub allocations: Arc<Vec<Allocation>>,
+    /// How it shares core and disk with the workers.
+    pub pace: Arc<Pace>,
 }
 
 impl Checkpointer {
@@ -245,7 +255,7 @@ impl Checkpointer {
             let mut view = whole(&mut table)?;
             let mut loaded = false;
             for (_, name) in list(&*self.store) {
-                match load(&*self.store, &name, &self.identity, &mut view) {
+                match load(&*self.store, &name, &self.identity, &mut view, &self.pace) {
                     Ok(checkpoint) => {
                         (from, voting_stopped, open_credits) =
                             (checkpoint.at, checkpoint.voting_stopped, checkpoint.open_credits);
@@ -263,35 +273,18 @@ impl Checkpointer {
             if !loaded {
                 genesis::allocate(&mut view, &self.allocations).map_err(|_| CheckpointError::Capacity)?;
             }
-            let mut done = false;
-            let folded = journal::inspect(
-                &*self.disk,
-                Some(&self.identity),
-                Some(from),
-                known_kinds(),
-                &mut |position, kind, payload| {
-                    if position >= limit {
-                        done = true;
-                        return Err("reached the limit".into());
-                    }
-                    let record = Record::parse(kind, payload).ok_or("a record does not fit its kind")?;
-                    open_credits.note(&record, position.0);
-                    if let Record::VotingStopped(stopped) = &record {
-                        voting_stopped = stopped.reason.get();
-                    }
-                    apply::replay(&mut view, &record, position.0).map_err(|error| error.to_string())?;
-                    Ok(())
-                },
-            );
+            let mut fold = Fold::new(&mut view, open_credits, voting_stopped, &self.pace).up_to(limit);
+            let folded = journal::inspect_with(&*self.disk, Some(&self.identity), Some(from), known_kinds(), &mut fold);
             match folded {
                 // A journal that runs may have more by now, never less.
                 Ok(read) if read.head < limit => {
                     return Err(CheckpointError::EndDamaged { head: read.head, durable: limit });
                 }
                 Ok(_) => {}
-                Err(_) if done => {}
+                Err(_) if fold.has_reached_limit() => {}
                 Err(error) => return Err(error.into()),
             }
+            (open_credits, voting_stopped) = fold.end();
         }
         let written = self.write(&mut table, limit, chain, voting_stopped, &open_credits);
         if written.is_err() {
@@ -317,11 +310,15 @@ impl Checkpointer {
     ) -> Result<(), CheckpointError> {
         let name = format!("{PREFIX}{:016x}", position.0);
         let failed = |source| CheckpointError::Io { path: path_of(&*self.store, &name), source };
-        let mut out = Output::new(self.store.create(UNFINISHED).map_err(failed)?);
-        let mut count = 0;
-        for slot in table.slots().into_iter().flatten() {
-            out.write(slot.as_bytes()).map_err(failed)?;
-            count += 1;
+        let mut out = Output::new(self.store.create(UNFINISHED).map_err(failed)?, &self.pace);
+        let (slots, mut count) = (self.layout.slots(), 0);
+        for at in (0..slots).step_by(SLOTS_AT_ONCE) {
+            let places = at..slots.min(at + SLOTS_AT_ONCE);
+            for slot in table.slots_between(places).ok_or(CheckpointError::Capacity)? {
+                out.write(slot.as_bytes()).map_err(failed)?;
+                count += 1;
+            }
+            self.pace.rest_if_due();
         }
         for (position, recipient) in open_credits.iter() {
             out.write(&position.to_le_bytes()).and_then(|()| out.write(recipient)).map_err(failed)?;
@@ -350,21 +347,22 @@ impl Checkpointer {
 }
 
 /// Writes what follows the header, in large pieces, and hashes it on the way.
-struct Output {
+struct Output<'a> {
     file: Box<dyn DiskFile>,
+    pace: &'a Pace,
     buffer: Vec<u8>,
     written: u64,
     hasher: blake3::Hasher,
 }
 
-impl Output {
-    fn new(file: Box<dyn DiskFile>) -> Self {
+impl<'a> Output<'a> {
+    fn new(file: Box<dyn DiskFile>, pace: &'a Pace) -> Self {
         let written = size_of::<Header>() as u64;
-        Self { file, buffer: Vec::with_capacity(PIECE_BYTES), written, hasher: blake3::Hasher::new() }
+        Self { file, pace, buffer: Vec::with_capacity(WRITE_PIECE_BYTES), written, hasher: blake3::Hasher::new() }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.buffer.len() + bytes.len() > PIECE_BYTES {
+        if self.buffer.len() + bytes.len() > WRITE_PIECE_BYTES {
             self.flush()?;
         }
         self.buffer.extend_from_slice(bytes);
@@ -372,7 +370,10 @@ impl Output {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.hasher.update(&self.buffer);
+        for piece in self.buffer.chunks(PIECE_BYTES) {
+            self.hasher.update(piece);
+            self.pace.rest_if_due();
+        }
         self.file.write_at(&self.buffer, self.written)?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();

@@ -2,11 +2,13 @@
 
 mod audit;
 mod checkpoint;
+mod fold;
 mod recovery;
 
 pub use audit::{AuditReport, audit};
 pub use checkpoint::{CheckpointError, Checkpointer, Loaded, load as load_checkpoint};
-pub use recovery::{OpenCredits, Recovered, RecoverySources, recover};
+pub use fold::OpenCredits;
+pub use recovery::{Recovered, RecoverySources, recover};
 
 use crate::journal::Kinds;
 use meshpay_protocol::record::kind;

@@ -3,60 +3,19 @@
 //! The image is believed only where it was stamped at a clean stop with the very head and chain at which the journal ends. Otherwise the
 //! newest whole checkpoint, or else the genesis, is the start, and recorded effects are applied again; nothing is decided again (DESIGN 5.2).
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use meshpay_protocol::record::{CreditLinkRecord, FOREIGN_CREDIT, Record, kind};
+use meshpay_protocol::record::{CreditLinkRecord, kind};
 use meshpay_protocol::{Accounts, Allocation, apply, genesis};
-use meshpay_wire::PublicKey;
 use zerocopy::IntoBytes;
 
 use super::checkpoint::{self, CheckpointError};
-use crate::accounts::{AccountTable, Image, Layout, Stamp, WorkerAccounts};
-use crate::journal::{
-    self, Disk, Identity, Journal, JournalConfig, JournalError, Kind, MarkPlace, Position, Replay, ReplayFrom,
-};
-
-/// Foreign executions whose credit link was not seen yet, by position. Their money is applied; the link only extends a history.
-#[derive(Clone, Debug, Default)]
-pub struct OpenCredits(BTreeMap<u64, PublicKey>);
-
-impl OpenCredits {
-    /// Follows one record.
-    pub fn note(&mut self, record: &Record<'_>, position: u64) {
-        match record {
-            Record::Execution(head, certificate) if head.flags.get() & FOREIGN_CREDIT != 0 => {
-                self.0.insert(position, certificate.head.order.body.recipient);
-            }
-            Record::CreditLink(link) => {
-                self.0.remove(&link.execution.get());
-            }
-            _ => {}
-        }
-    }
-
-    /// Adds an execution, by its position.
-    pub fn insert(&mut self, position: u64, recipient: PublicKey) {
-        self.0.insert(position, recipient);
-    }
-
-    /// Positions and recipients, by rising position.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &PublicKey)> {
-        self.0.iter().map(|(position, recipient)| (*position, recipient))
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
+use super::fold::{Fold, OpenCredits};
+use crate::accounts::{AccountTable, Image, Layout, Stamp};
+use crate::journal::{self, Disk, Identity, Journal, JournalConfig, JournalError, MarkPlace, Position, ReplayFrom};
+use crate::pace::Pace;
 
 /// Where recovery reads from.
 pub struct RecoverySources<'a> {
@@ -136,11 +95,12 @@ fn from_checkpoint(sources: &RecoverySources<'_>, image: Image) -> Result<Recove
     let mut table = AccountTable::new(image, sources.hash_key);
     let mut from = ReplayFrom::from(Position::START);
     let (mut voting_stopped, mut open_credits) = (0, OpenCredits::default());
+    let pace = Pace::hurried();
     let mut origin = "the genesis".to_owned();
     let mut view = table.whole().context("the account table is in use")?;
     let mut loaded = false;
     for (position, name) in checkpoint::list(&**sources.checkpoints) {
-        match checkpoint::load(&**sources.checkpoints, &name, &sources.identity, &mut view) {
+        match checkpoint::load(&**sources.checkpoints, &name, &sources.identity, &mut view, &pace) {
             Ok(checkpoint) => {
                 (from, voting_stopped, open_credits) =
                     (checkpoint.at, checkpoint.voting_stopped, checkpoint.open_credits);
@@ -156,66 +116,13 @@ fn from_checkpoint(sources: &RecoverySources<'_>, image: Image) -> Result<Recove
         genesis::allocate(&mut view, (sources.allocations)()?)
             .context("accounts.capacity is smaller than the number of allocations")?;
     }
-    let mut fold = Fold { accounts: &mut view, open_credits, voting_stopped, expected: [None; EXPECTED_SOON], next: 0 };
+    let mut fold = Fold::new(&mut view, open_credits, voting_stopped, &pace);
     let (mut journal, read) =
         journal::recover_with(sources.disk, sources.mark, &sources.identity, &sources.journal, from, &mut fold)?;
-    let Fold { open_credits, voting_stopped, .. } = fold;
+    let (open_credits, voting_stopped) = fold.end();
     link_open_credits(&mut view, &mut journal, &open_credits)?;
     drop(view);
     Ok(Recovered { table, journal, read, voting_stopped, origin })
-}
-
-/// Records between the look for where an account lies and the look at the account itself.
-const EXPECTED_SOON: usize = 4;
-
-/// The fold over the journal that makes the accounts.
-struct Fold<'a> {
-    accounts: &'a mut WorkerAccounts,
-    open_credits: OpenCredits,
-    voting_stopped: u32,
-    /// Accounts of the last records that were announced: what finds them is on its way into the cache, they themselves are next.
-    expected: [Option<[PublicKey; 2]>; EXPECTED_SOON],
-    next: usize,
-}
-
-impl Replay for Fold<'_> {
-    fn expect(&mut self, kind: Kind, payload: &[u8]) {
-        let parties = match Record::parse(kind, payload) {
-            Some(Record::Lock(lock)) => Some([lock.order.body.sender; 2]),
-            Some(Record::Execution(_, certificate)) => {
-                let body = &certificate.head.order.body;
-                Some([body.sender, body.recipient])
-            }
-            _ => None,
-        };
-        for party in parties.iter().flatten() {
-            self.accounts.expect(party);
-        }
-        let soon = std::mem::replace(&mut self.expected[self.next], parties);
-        self.next = (self.next + 1) % EXPECTED_SOON;
-        for party in soon.iter().flatten() {
-            self.accounts.expect_slot(party);
-        }
-    }
-
-    fn apply(
-        &mut self,
-        position: Position,
-        record_kind: Kind,
-        payload: &[u8],
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let record = Record::parse(record_kind, payload)
-            .ok_or_else(|| format!("the record of kind {record_kind} at {position} does not have that kind's form"))?;
-        self.open_credits.note(&record, position.0);
-        if let Record::VotingStopped(stopped) = &record {
-            self.voting_stopped = stopped.reason.get();
-        }
-        if record_kind == kind::LOCK && crate::fault::forget_lock() {
-            return Ok(());
-        }
-        apply::replay(self.accounts, &record, position.0).map_err(|error| error.to_string())?;
-        Ok(())
-    }
 }
 
 /// A crash may have lost the link of a credit whose execution is durable. The money is there; its history gets the link now.

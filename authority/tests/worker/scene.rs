@@ -12,6 +12,7 @@ use meshpay_authority::filter::{self, PlainTables};
 use meshpay_authority::journal::{
     self, CrashFault, Disk, FaultDisk, Handle, Identity, Journal, JournalConfig, MarkPlace, Position, RealDisk,
 };
+use meshpay_authority::pace::Pace;
 use meshpay_authority::pipeline::counters::WorkerCounters;
 use meshpay_authority::pipeline::{Clock, Fatal, Filter, Turn, Voting, Worker, WorkerParts, crossings};
 use meshpay_authority::state::{self, AuditReport, Checkpointer, RecoverySources, known_kinds};
@@ -208,6 +209,7 @@ impl Place {
             identity: self.identity(),
             layout: self.layout(),
             allocations: Arc::new(self.network.allocations.clone()),
+            pace: Arc::new(Pace::hurried()),
         }
     }
 

@@ -10,6 +10,7 @@ use meshpay_authority::accounts::{AccountTable, WorkerAccounts};
 use meshpay_authority::journal::{
     self, Disk, Handle, Hooks, Identity, JournalConfig, JournalThread, MarkPlace, Position, RealDisk, Waiter,
 };
+use meshpay_authority::pace::Pace;
 use meshpay_authority::pipeline::counters::WorkerCounters;
 use meshpay_authority::pipeline::{NoFilter, Voting, Worker, WorkerParts, crossings_between};
 use meshpay_authority::state::{self, Checkpointer, RecoverySources, known_kinds};
@@ -148,6 +149,7 @@ impl InProcess {
             identity: self.place.identity,
             layout: scene.layout(),
             allocations: Arc::new(scene.network.allocations.clone()),
+            pace: Arc::new(Pace::hurried()),
         };
         checkpointer.make(&self.handle, [6; 16]).context("making a checkpoint")?;
         Ok(())

@@ -20,6 +20,7 @@ use meshpay_authority::filter::PlainTables;
 use meshpay_authority::journal::{
     self, CrashFault, Disk, FaultDisk, Handle, Identity, Journal, JournalConfig, MarkPlace, Position,
 };
+use meshpay_authority::pace::Pace;
 use meshpay_authority::pipeline::counters::WorkerCounters;
 use meshpay_authority::pipeline::{Fatal, Turn, Voting, Worker, WorkerParts, crossings};
 use meshpay_authority::state::{self, Checkpointer, RecoverySources, known_kinds};
@@ -498,6 +499,7 @@ impl Node {
             identity: self.identity(),
             layout: self.layout(),
             allocations: Arc::clone(&self.setting.allocations),
+            pace: Arc::new(Pace::hurried()),
         };
         checkpointer.make(&process.handle, dice.bytes())?;
         Ok(())
