@@ -96,6 +96,9 @@ mod injected {
         fn write_zeros_patiently(&self, zeros: &[u8], offset: u64) -> io::Result<()> {
             self.file.write_zeros_patiently(zeros, offset)
         }
+        fn read_no_further_than_asked(&self) {
+            self.file.read_no_further_than_asked();
+        }
         fn sync_data(&self) -> io::Result<()> {
             if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
                 return Err(io::Error::other("injected failure of a sync"));

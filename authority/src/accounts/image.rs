@@ -16,7 +16,7 @@ use meshpay_protocol::account::SLOT_LENGTH;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Layout, huge_pages};
+use super::{Layout, Pages, pages};
 
 const HEADER_BYTES: usize = 4096;
 /// Slots are read and written in pieces of this size.
@@ -94,6 +94,7 @@ pub struct Image {
     file: Option<File>,
     path: PathBuf,
     layout: Layout,
+    pages: Pages,
     memory: MmapMut,
 }
 
@@ -123,7 +124,13 @@ impl Image {
         // Blocks are allocated now, so that a clean stop finds room whatever the journal has taken meanwhile.
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
             .map_err(|errno| fail("allocating it")(errno.into()))?;
-        let mut image = Self { file: Some(file), path: path.to_owned(), layout, memory: empty(path, layout)? };
+        let mut image = Self {
+            file: Some(file),
+            path: path.to_owned(),
+            layout,
+            pages: Pages::Large,
+            memory: empty(path, layout, Pages::Large)?,
+        };
         let stamp = if fits { image.load()? } else { None };
         image.erase_stamp()?;
         Ok((image, stamp))
@@ -133,10 +140,15 @@ impl Image {
     ///
     /// # Errors
     /// Where memory is lacking.
-    pub fn in_memory(layout: Layout) -> Result<Self, ImageError> {
+    pub fn in_memory(layout: Layout, pages: Pages) -> Result<Self, ImageError> {
         let path = PathBuf::from("(memory)");
-        let memory = empty(&path, layout)?;
-        Ok(Self { file: None, path, layout, memory })
+        let memory = empty(&path, layout, pages)?;
+        Ok(Self { file: None, path, layout, pages, memory })
+    }
+
+    /// Size of the pages behind it.
+    pub fn pages(&self) -> Pages {
+        self.pages
     }
 
     /// Sizes of the table.
@@ -226,7 +238,7 @@ impl Image {
     /// # Errors
     /// Where memory is lacking.
     pub fn clear(&mut self) -> Result<(), ImageError> {
-        self.memory = empty(&self.path, self.layout)?;
+        self.memory = empty(&self.path, self.layout, self.pages)?;
         Ok(())
     }
 
@@ -266,13 +278,13 @@ impl Image {
 }
 
 /// Memory for the slots, all of them empty.
-fn empty(path: &Path, layout: Layout) -> Result<MmapMut, ImageError> {
+fn empty(path: &Path, layout: Layout, pages: Pages) -> Result<MmapMut, ImageError> {
     let memory = MmapMut::map_anon(layout.bytes()).map_err(|source| ImageError::Io {
         path: path.to_owned(),
         action: "getting memory for it",
         source,
     })?;
-    huge_pages::ask_for(&memory);
+    pages::ask_for(pages, &memory);
     Ok(memory)
 }
 

@@ -3,7 +3,8 @@
 //! What always holds: only the owner of a region publishes in it, and every worker may look; who sees a fingerprint sees the token that was stored
 //! before it; a fingerprint once published stays, so probing may stop at the first empty place.
 
-use super::huge_pages;
+use super::{Pages, pages};
+use crate::pace::Pace;
 use meshpay_net::prefetch;
 use meshpay_protocol::SlotIndex;
 use meshpay_sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -19,11 +20,18 @@ pub(super) struct Index {
     used: Box<[AtomicU32]>,
 }
 
-/// So many of the same, on large pages where there are many.
-fn filled<T>(count: usize, make: impl Fn() -> T) -> Box<[T]> {
+/// Entries made between two rests.
+const FILLED_AT_ONCE: usize = 8 << 10;
+
+/// So many of the same.
+fn filled<T>(count: usize, pages: Pages, pace: &Pace, make: impl Fn() -> T) -> Box<[T]> {
     let mut all = Vec::with_capacity(count);
-    huge_pages::ask_for(all.spare_capacity_mut());
-    all.extend((0..count).map(|_| make()));
+    pages::ask_for(pages, all.spare_capacity_mut());
+    while all.len() < count {
+        let some = FILLED_AT_ONCE.min(count - all.len());
+        all.extend((0..some).map(|_| make()));
+        pace.rest_if_due();
+    }
     all.into_boxed_slice()
 }
 
@@ -34,13 +42,13 @@ pub(super) enum Probe {
 }
 
 impl Index {
-    /// An empty index.
-    pub fn new(regions: usize, region_slots: usize) -> Self {
+    /// An empty index, made by a pace.
+    pub fn new(regions: usize, region_slots: usize, pages: Pages, pace: &Pace) -> Self {
         let slots = regions * region_slots;
         Self {
             region_slots,
-            fingerprints: filled(slots, || AtomicU64::new(0)),
-            tokens: filled(slots, || AtomicU32::new(0)),
+            fingerprints: filled(slots, pages, pace, || AtomicU64::new(0)),
+            tokens: filled(slots, pages, pace, || AtomicU32::new(0)),
             used: (0..regions).map(|_| AtomicU32::new(0)).collect(),
         }
     }
@@ -122,7 +130,7 @@ mod under_loom {
 
     /// The owner makes two accounts while another worker asks for both.
     fn publishing() {
-        let index = Arc::new(Index::new(1, 4));
+        let index = Arc::new(Index::new(1, 4, Pages::Large, &Pace::hurried()));
         let owner = thread::spawn({
             let index = Arc::clone(&index);
             move || {
@@ -161,7 +169,7 @@ mod under_loom {
 
     /// Three workers want the last two slots.
     fn reserving() {
-        let index = Arc::new(Index::new(1, 4));
+        let index = Arc::new(Index::new(1, 4, Pages::Large, &Pace::hurried()));
         let workers: Vec<_> = (0..2)
             .map(|_| {
                 let index = Arc::clone(&index);

@@ -18,7 +18,8 @@ use siphasher::sip::SipHasher13;
 use zerocopy::FromBytes;
 
 use super::index::{Index, Probe};
-use super::{Image, Layout};
+use super::{Image, ImageError, Layout};
+use crate::pace::Pace;
 use meshpay_net::prefetch;
 
 /// The whole table, before it is split among workers and after they have stopped.
@@ -36,21 +37,32 @@ struct Shared {
 }
 
 impl AccountTable {
-    /// Takes an image and finds what is in it. `hash_key` is 16 random bytes.
-    ///
-    /// Slots may hold any bytes if the image was not stamped; the caller then has cleared it before.
-    pub fn new(image: Image, hash_key: [u8; 16]) -> Self {
-        let layout = image.layout();
-        let shared = Shared { image, layout, index: Index::new(SHARDS, layout.region_slots), hash_key };
-        let table = Self { shared: Arc::new(shared) };
-        for at in 0..layout.slots() {
+    /// Takes the image of a clean stop, with the key of its stamp, and finds what is in it.
+    pub fn stamped(image: Image, hash_key: [u8; 16]) -> Self {
+        let table = Self::over(image, hash_key, &Pace::hurried());
+        let shared = &table.shared;
+        for at in 0..shared.layout.slots() {
             let slot = table.slot_at(at);
             if slot.kind != slot_kind::EMPTY {
-                let name = name_of(slot);
-                table.shared.index.publish(at, slot.token.get(), table.shared.fingerprint(name));
+                shared.index.publish(at, slot.token.get(), shared.fingerprint(name_of(slot)));
             }
         }
         table
+    }
+
+    /// Empties an image, whatever it holds, and takes it. `hash_key` is 16 random bytes.
+    ///
+    /// # Errors
+    /// Where memory is lacking.
+    pub fn empty(mut image: Image, hash_key: [u8; 16], pace: &Pace) -> Result<Self, ImageError> {
+        image.clear()?;
+        Ok(Self::over(image, hash_key, pace))
+    }
+
+    fn over(image: Image, hash_key: [u8; 16], pace: &Pace) -> Self {
+        let layout = image.layout();
+        let index = Index::new(SHARDS, layout.region_slots, image.pages(), pace);
+        Self { shared: Arc::new(Shared { image, layout, index, hash_key }) }
     }
 
     /// Divides the table among workers: shard s goes to worker s modulo `workers`. Returns nothing if views made earlier still live.
@@ -262,7 +274,12 @@ mod tests {
     use super::*;
 
     fn table(capacity: u64) -> AccountTable {
-        AccountTable::new(Image::in_memory(Layout::for_capacity(capacity)).unwrap(), [7; 16])
+        AccountTable::empty(
+            Image::in_memory(Layout::for_capacity(capacity), Pages::Large).unwrap(),
+            [7; 16],
+            &Pace::hurried(),
+        )
+        .unwrap()
     }
 
     fn key(n: u32) -> PublicKey {

@@ -92,7 +92,7 @@ pub fn run(directory: &Directory, settings: &Settings) -> Result<ExitCode> {
     let identity = Identity { journal: journal_number, network: rules.genesis.0 };
     let durability = settings.journal.durability.durability();
     let disk: Arc<dyn Disk> = fault::journal_disk(Arc::new(RealDisk::open_for(&directory.journal(), durability)?));
-    let store: Arc<dyn Disk> = Arc::new(RealDisk::open(directory.path())?);
+    let store: Arc<dyn Disk> = Arc::new(RealDisk::open_for(directory.path(), durability)?);
     let mark = MarkPlace { disk: Arc::clone(&store), name: Directory::MARK.to_owned() };
     let layout = Layout::for_capacity(settings.accounts.capacity.max(genesis.allocations.count));
     let started = Instant::now();

@@ -17,7 +17,7 @@ impl Block {
 }
 
 /// A buffer of bytes that begins at such an address. Its length never changes.
-pub(super) struct BlockBuffer(Vec<Block>);
+pub(crate) struct BlockBuffer(Vec<Block>);
 
 impl BlockBuffer {
     /// Zeros, at least `bytes` of them, in whole blocks.

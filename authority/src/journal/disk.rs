@@ -49,6 +49,8 @@ pub trait DiskFile: Send + Sync + 'static {
     fn write_zeros_patiently(&self, zeros: &[u8], offset: u64) -> io::Result<()> {
         self.write_at(zeros, offset)
     }
+    /// Says that this file will be read in pieces with rests, so that the disk shall not be kept busy with more than each piece asks for.
+    fn read_no_further_than_asked(&self) {}
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
     /// Whether the file has no bytes.

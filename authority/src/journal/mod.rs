@@ -60,6 +60,7 @@ mod segments;
 mod thread;
 mod writer;
 
+pub(crate) use blocks::BlockBuffer;
 pub use config::{Durability, JournalConfig, Kind, Kinds};
 pub use counters::JournalCounters;
 pub use disk::{Disk, DiskFile, Medium};

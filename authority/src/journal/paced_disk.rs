@@ -9,10 +9,8 @@ use crate::pace::Pace;
 use std::io;
 use std::sync::Arc;
 
-/// Read at once.
-const READ_PIECE_BYTES: usize = 256 << 10;
-/// Written at once.
-const WRITE_PIECE_BYTES: usize = 256 << 10;
+/// Read or written at once: a commit waits for less than half a millisecond of it.
+const PIECE_BYTES: usize = 128 << 10;
 /// Synced at once. Larger, because each sync of a file that grows is one of the file system's own journal too.
 const SYNC_PIECE_BYTES: usize = 1 << 20;
 
@@ -29,6 +27,7 @@ impl PacedDisk {
     }
 
     fn file(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
+        file.read_no_further_than_asked();
         Box::new(PacedFile { file, pace: Arc::clone(&self.pace) })
     }
 }
@@ -86,16 +85,14 @@ struct PacedFile {
 
 impl DiskFile for PacedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        in_pieces_with_rests(&self.pace, buffer.chunks_mut(READ_PIECE_BYTES), offset, |piece, at| {
+        in_pieces_with_rests(&self.pace, buffer.chunks_mut(PIECE_BYTES), offset, |piece, at| {
             self.file.read_at(piece, at)
         })
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         for (bytes, at) in bytes.chunks(SYNC_PIECE_BYTES).zip((offset..).step_by(SYNC_PIECE_BYTES)) {
-            in_pieces_with_rests(&self.pace, bytes.chunks(WRITE_PIECE_BYTES), at, |piece, at| {
-                self.file.write_at(piece, at)
-            })?;
+            in_pieces_with_rests(&self.pace, bytes.chunks(PIECE_BYTES), at, |piece, at| self.file.write_at(piece, at))?;
             // Else the page cache would take all of it now, and the disk at the end.
             self.file.sync_data()?;
             self.pace.rest_if_due();

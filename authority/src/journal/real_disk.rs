@@ -242,6 +242,11 @@ impl DiskFile for RealFile {
         })
     }
 
+    fn read_no_further_than_asked(&self) {
+        // Where the kernel does not take the advice, it reads ahead, and that is only worse for others.
+        let _ = rustix::fs::fadvise(&self.buffered, 0, None, rustix::fs::Advice::Random);
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.buffered.sync_data()
     }

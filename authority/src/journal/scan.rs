@@ -275,7 +275,7 @@ impl Scanner<'_> {
                 segment.resize(end, 0);
             }
             file.read_at(&mut segment[at..end], at as u64)
-                .map_err(JournalError::io(format!("reading {}", place(self.request.disk, index))))?;
+                .map_err(|error| JournalError::io(format!("reading {}", place(self.request.disk, index)))(error))?;
             replay.pause();
         }
         Ok(())

@@ -17,8 +17,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::fold::{Fold, OpenCredits};
 use super::known_kinds;
-use crate::accounts::{AccountTable, Image, ImageError, Layout};
-use crate::journal::{self, Chain, Disk, DiskFile, Handle, Identity, JournalError, Position, ReplayFrom};
+use crate::accounts::{AccountTable, Image, ImageError, Layout, Pages};
+use crate::journal::{self, BlockBuffer, Chain, Disk, DiskFile, Handle, Identity, JournalError, Position, ReplayFrom};
 use crate::pace::Pace;
 
 const MAGIC: [u8; 8] = *b"MPAYCKP\0";
@@ -34,6 +34,8 @@ const OPEN_CREDIT_LENGTH: usize = 40;
 const WRITE_PIECE_BYTES: usize = 1 << 20;
 /// Bytes read, or hashed, at once. A multiple of a slot's length, so that no slot lies across two pieces.
 const PIECE_BYTES: usize = 128 << 10;
+/// First balances made between two rests. Each may be the first use of a large page, which the kernel then clears.
+const ALLOCATIONS_AT_ONCE: usize = 4;
 /// Slots of the table, taken or not, that are looked at between two rests.
 const SLOTS_AT_ONCE: usize = 1024;
 
@@ -170,6 +172,8 @@ pub fn load(
                 Ok(at) => *accounts.slot_mut(at) = *slot,
                 Err(_) => full = true,
             }
+            // As often as that, since each may be the first use of a large page, which the kernel then clears.
+            pace.rest_if_due();
         }
         open_credits.extend_from_slice(&piece[slots..]);
         Ok(())
@@ -247,7 +251,7 @@ impl Checkpointer {
     pub fn make(&self, handle: &Handle, hash_key: [u8; 16]) -> Result<Position, CheckpointError> {
         // Only what is durable: a state ahead of the journal would be worse than none (DESIGN 5.1).
         let (limit, chain) = handle.durable_chain();
-        let mut table = AccountTable::new(Image::in_memory(self.layout)?, hash_key);
+        let mut table = AccountTable::empty(Image::in_memory(self.layout, Pages::Small)?, hash_key, &self.pace)?;
         let mut from = ReplayFrom::from(Position::START);
         let (mut voting_stopped, mut open_credits) = (0, OpenCredits::default());
         let mut damaged = Vec::new();
@@ -271,7 +275,10 @@ impl Checkpointer {
                 }
             }
             if !loaded {
-                genesis::allocate(&mut view, &self.allocations).map_err(|_| CheckpointError::Capacity)?;
+                for some in self.allocations.chunks(ALLOCATIONS_AT_ONCE) {
+                    genesis::allocate(&mut view, some).map_err(|_| CheckpointError::Capacity)?;
+                    self.pace.rest_if_due();
+                }
             }
             let mut fold = Fold::new(&mut view, open_credits, voting_stopped, &self.pace).up_to(limit);
             let folded = journal::inspect_with(&*self.disk, Some(&self.identity), Some(from), known_kinds(), &mut fold);
@@ -346,37 +353,46 @@ impl Checkpointer {
     }
 }
 
-/// Writes what follows the header, in large pieces, and hashes it on the way.
+/// Writes what follows the header, in large pieces of whole blocks, and hashes it on the way.
 struct Output<'a> {
     file: Box<dyn DiskFile>,
     pace: &'a Pace,
-    buffer: Vec<u8>,
+    buffer: BlockBuffer,
+    filled: usize,
     written: u64,
     hasher: blake3::Hasher,
 }
 
 impl<'a> Output<'a> {
     fn new(file: Box<dyn DiskFile>, pace: &'a Pace) -> Self {
+        let buffer = BlockBuffer::zeroed(WRITE_PIECE_BYTES);
         let written = size_of::<Header>() as u64;
-        Self { file, pace, buffer: Vec::with_capacity(WRITE_PIECE_BYTES), written, hasher: blake3::Hasher::new() }
+        Self { file, pace, buffer, filled: 0, written, hasher: blake3::Hasher::new() }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.buffer.len() + bytes.len() > WRITE_PIECE_BYTES {
-            self.flush()?;
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let room = &mut self.buffer[self.filled..];
+            let taken = bytes.len().min(room.len());
+            room[..taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            bytes = &bytes[taken..];
+            if self.filled == self.buffer.len() {
+                self.flush()?;
+            }
         }
-        self.buffer.extend_from_slice(bytes);
         Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        for piece in self.buffer.chunks(PIECE_BYTES) {
+        let bytes = &self.buffer[..self.filled];
+        for piece in bytes.chunks(PIECE_BYTES) {
             self.hasher.update(piece);
             self.pace.rest_if_due();
         }
-        self.file.write_at(&self.buffer, self.written)?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
+        self.file.write_at(bytes, self.written)?;
+        self.written += bytes.len() as u64;
+        self.filled = 0;
         Ok(())
     }
 

@@ -55,15 +55,14 @@ pub struct Recovered {
 
 /// Recovers an authority's state.
 pub fn recover(sources: &RecoverySources<'_>) -> Result<Recovered> {
-    let (mut image, stamp) = Image::open(&sources.image, sources.layout)?;
+    let (image, stamp) = Image::open(&sources.image, sources.layout)?;
     if let Some(stamp) = stamp.filter(|stamp| stamp.genesis == sources.identity.network) {
         if let Some(recovered) = from_image(sources, &stamp)? {
-            let table = AccountTable::new(image, stamp.hash_key);
+            let table = AccountTable::stamped(image, stamp.hash_key);
             let (journal, read) = recovered;
             let origin = "the image of a clean stop".to_owned();
             return Ok(Recovered { table, journal, read, voting_stopped: stamp.voting_stopped, origin });
         }
-        image.clear()?;
     }
     from_checkpoint(sources, image)
 }
@@ -92,10 +91,10 @@ fn from_image(sources: &RecoverySources<'_>, stamp: &Stamp) -> Result<Option<(Jo
 }
 
 fn from_checkpoint(sources: &RecoverySources<'_>, image: Image) -> Result<Recovered> {
-    let mut table = AccountTable::new(image, sources.hash_key);
+    let pace = Pace::hurried();
+    let mut table = AccountTable::empty(image, sources.hash_key, &pace)?;
     let mut from = ReplayFrom::from(Position::START);
     let (mut voting_stopped, mut open_credits) = (0, OpenCredits::default());
-    let pace = Pace::hurried();
     let mut origin = "the genesis".to_owned();
     let mut view = table.whole().context("the account table is in use")?;
     let mut loaded = false;

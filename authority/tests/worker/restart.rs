@@ -119,6 +119,17 @@ fn an_image_of_an_earlier_stop_or_of_another_authority_is_not_believed() {
     fs::copy(other.image(), place_.image()).unwrap();
     let scene = place_.start();
     assert_eq!(scene.origin, "the genesis");
+    let (state, place_) = scene.state();
+    assert_eq!(state.accounts, state_after(&wallets, 4).accounts);
+
+    // One of another network, whose accounts have no money here.
+    let strangers: Vec<Wallet> = (10..14).map(|n| Wallet::in_shard(Scheme::Cheap, n, 0)).collect();
+    let mut other = place(&strangers, 1).start();
+    pay(&mut other, &strangers, 0..3);
+    let other = other.stop();
+    fs::copy(other.image(), place_.image()).unwrap();
+    let scene = place_.start();
+    assert_eq!(scene.origin, "the genesis");
     assert_eq!(scene.state().0.accounts, state_after(&wallets, 4).accounts);
 }
 

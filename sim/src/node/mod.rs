@@ -370,7 +370,7 @@ impl Node {
         let found =
             journal::inspect(&*self.storage(), Some(&self.identity()), None, known_kinds(), &mut |_, _, _| Ok(()))?;
         let (image, _) = Image::open(&self.image.path(), self.layout())?;
-        let mut table = AccountTable::new(image, self.hash_key);
+        let mut table = AccountTable::empty(image, self.hash_key, &Pace::hurried())?;
         if let Some(mut view) = table.whole() {
             for slot in bytes.get(IMAGE_HEADER_BYTES..).unwrap_or_default().chunks_exact(SLOT_LENGTH) {
                 let Ok(slot) = Account::ref_from_bytes(slot) else { continue };
