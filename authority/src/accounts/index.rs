@@ -121,7 +121,7 @@ impl Index {
 
 #[cfg(all(test, feature = "loom"))]
 mod under_loom {
-    use super::{Index, Probe};
+    use super::{Index, Pace, Pages, Probe};
     use meshpay_sync::{Fault, explore, must_find, thread};
     use std::sync::Arc;
 

@@ -272,6 +272,7 @@ fn account_mut(bytes: &mut [u8; SLOT_LENGTH]) -> &mut Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::Pages;
 
     fn table(capacity: u64) -> AccountTable {
         AccountTable::empty(

@@ -6,15 +6,17 @@ use super::format::{BLOCK_BYTES, Identity, SegmentHeader, UNFINISHED_SUFFIX, seg
 use std::io;
 use zerocopy::IntoBytes;
 
-/// Zeros are written, and beside commits synced, in pieces of this size.
-const ZERO_PIECE_BYTES: usize = 1 << 20;
+/// Zeros are written in pieces of this size. On a core that has no time left each piece waits some milliseconds for its turn, so there are few.
+const ZERO_PIECE_BYTES: usize = 4 << 20;
+/// While there is time, zeros are written and synced in pieces of this size.
+const PATIENT_PIECE_BYTES: usize = 1 << 20;
 static ZEROS: [Block; ZERO_PIECE_BYTES / BLOCK_BYTES] = [Block::ZERO; ZERO_PIECE_BYTES / BLOCK_BYTES];
 
 /// How the zeros of a segment are written.
 pub(super) enum Zeros<'a> {
     /// As fast as the disk takes them, and synced once at their end: nobody waits for a commit yet.
     AtOnce,
-    /// While commits wait for the same disk: synced piece by piece, and between the pieces rests as long as this says that there is time for them.
+    /// While commits wait for the same disk: in small pieces, each synced, with rests between them, as long as this says that there is time for that.
     BesideCommits(&'a dyn Fn() -> bool),
 }
 
@@ -56,19 +58,16 @@ fn fill_segment(
     // Blocks that were written once need no metadata at the next write, which makes its sync cheaper (docs/journal.md has the figures).
     let mut at = (BLOCK_BYTES + frames.len()) as u64;
     while at < segment_bytes {
-        let piece = ZERO_PIECE_BYTES.min(usize::try_from(segment_bytes - at).unwrap_or(usize::MAX));
+        let left = usize::try_from(segment_bytes - at).unwrap_or(usize::MAX);
+        let is_patient = matches!(zeros, Zeros::BesideCommits(has_time) if has_time());
+        let piece = left.min(if is_patient { PATIENT_PIECE_BYTES } else { ZERO_PIECE_BYTES });
         let bytes = &ZEROS.as_bytes()[..piece];
-        match zeros {
-            Zeros::AtOnce => file.write_at(bytes, at)?,
-            Zeros::BesideCommits(has_time) => {
-                if has_time() {
-                    file.write_zeros_patiently(bytes, at)?;
-                } else {
-                    file.write_at(bytes, at)?;
-                }
-                // So that a commit never waits behind a whole segment of them.
-                file.sync_data()?;
-            }
+        if is_patient {
+            file.write_zeros_patiently(bytes, at)?;
+            // So that a commit never waits behind a whole segment of them.
+            file.sync_data()?;
+        } else {
+            file.write_at(bytes, at)?;
         }
         at += piece as u64;
     }

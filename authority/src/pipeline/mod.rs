@@ -10,6 +10,7 @@
 //! | file | stage |
 //! |---|---|
 //! | `ports` | what the worker is handed: clock, journal, and what it tells the filter in front of it |
+//! | `commit_pacing` | when the journal is asked for a commit |
 //! | `fair_queue` | received messages wait here, each source in its own queue |
 //! | `worker` | one turn: receive, and the order of the stages |
 //! | `certificates`, `orders`, `queries` | screen, verify, decide, record, apply |
@@ -20,6 +21,7 @@
 //! | `counters` | everything that is counted |
 
 mod certificates;
+mod commit_pacing;
 pub mod counters;
 mod crossing;
 mod fair_queue;

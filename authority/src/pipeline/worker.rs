@@ -1,7 +1,7 @@
 //! A worker: it owns a core, a socket and the shards steered to it, and carries each burst through all stages.
 //!
 //! What always holds after a turn: every record that an answer could have seen was appended before the answer was queued, and the
-//! journal was asked to make it durable; no answer has left ahead of that (DESIGN 5.1).
+//! journal was asked to make it durable, or will be by [`CommitPacing`]; no answer has left ahead of that (DESIGN 5.1).
 
 use std::io;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use meshpay_protocol::{Accounts, Refusal, Rules, Signatures, TableFull, apply, r
 use meshpay_wire::{DATAGRAM_MAX, Header, Kind, Message, PublicKey, RefusalCode, TokenKey, messages};
 use zerocopy::IntoBytes;
 
+use super::commit_pacing::CommitPacing;
 use super::counters::WorkerCounters;
 use super::crossing::{CrossingCredit, CrossingMessage, CrossingPorts};
 use super::fair_queue::{Dropped, FairQueue};
@@ -21,8 +22,8 @@ use super::own_votes::OwnVotes;
 use super::ports::{AppendRefused, Clock, Filter, Journal, NoFilter};
 use super::replies::{Answer, REPLIES_MAX, Replies, Reply};
 
-/// Orders and certificates that may wait to be verified.
-const PAYMENTS_WAITING_MAX: usize = 4096;
+/// Orders and certificates that may wait to be verified: 70 ms at 60,000 payments a second. Kernel threads have taken a core for 32 of 44 ms.
+const PAYMENTS_WAITING_MAX: usize = 8192;
 /// Queries that may wait.
 const QUERIES_WAITING_MAX: usize = 512;
 /// Orders and certificates that one turn carries through.
@@ -153,6 +154,7 @@ pub struct Worker<A, J, S, F = NoFilter> {
     pub(super) outgoing: Box<[u8; DATAGRAM_MAX]>,
     pub(super) record: Box<[u8; RECORD_MAX]>,
     taken: Vec<u32>,
+    commit_pacing: CommitPacing,
     /// A credit that was taken from its queue and not yet recorded, since the journal was busy; and how far that was durable then.
     stalled_credit: Option<(CrossingCredit, u64)>,
 }
@@ -179,6 +181,7 @@ impl<A: Accounts, J: Journal, S: Signatures, F: Filter> Worker<A, J, S, F> {
             outgoing: Box::new([0; DATAGRAM_MAX]),
             record: Box::new([0; RECORD_MAX]),
             taken: Vec::with_capacity(PAYMENTS_PER_TURN.max(QUERIES_PER_TURN)),
+            commit_pacing: CommitPacing::default(),
             stalled_credit: None,
         }
     }
@@ -223,7 +226,8 @@ impl<A: Accounts, J: Journal, S: Signatures, F: Filter> Worker<A, J, S, F> {
         }
         self.taken = taken;
 
-        if self.journal.appended() > self.journal.durable() {
+        let is_idle = work == 0 || self.replies.room() == 0;
+        if self.journal.appended() > self.journal.durable() && self.commit_pacing.is_due(started_ns, is_idle) {
             self.journal.submit();
         }
         self.crossing.wake_others();

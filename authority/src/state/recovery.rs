@@ -56,13 +56,12 @@ pub struct Recovered {
 /// Recovers an authority's state.
 pub fn recover(sources: &RecoverySources<'_>) -> Result<Recovered> {
     let (image, stamp) = Image::open(&sources.image, sources.layout)?;
-    if let Some(stamp) = stamp.filter(|stamp| stamp.genesis == sources.identity.network) {
-        if let Some(recovered) = from_image(sources, &stamp)? {
-            let table = AccountTable::stamped(image, stamp.hash_key);
-            let (journal, read) = recovered;
-            let origin = "the image of a clean stop".to_owned();
-            return Ok(Recovered { table, journal, read, voting_stopped: stamp.voting_stopped, origin });
-        }
+    if let Some(stamp) = stamp.filter(|stamp| stamp.genesis == sources.identity.network)
+        && let Some((journal, read)) = from_image(sources, &stamp)?
+    {
+        let table = AccountTable::stamped(image, stamp.hash_key);
+        let origin = "the image of a clean stop".to_owned();
+        return Ok(Recovered { table, journal, read, voting_stopped: stamp.voting_stopped, origin });
     }
     from_checkpoint(sources, image)
 }
