@@ -5,6 +5,7 @@
 //! Layout: `authority/src/state/checkpoint.rs`. A mutated file has a wrong hash, so the first byte says which hashes are put right again.
 
 use meshpay_authority::journal::{Disk, FaultDisk, Identity};
+use meshpay_authority::pace::Pace;
 use meshpay_authority::state::{CheckpointError, load_checkpoint};
 use meshpay_protocol::MemoryAccounts;
 use meshpay_protocol::account::SLOT_LENGTH;
@@ -45,7 +46,7 @@ pub fn load(bytes: &[u8]) {
     let made = disk.create(NAME).expect("a file in memory");
     made.write_at(&file, 0).expect("memory has room");
     let mut accounts = MemoryAccounts::default();
-    match load_checkpoint(&disk, NAME, &IDENTITY, &mut accounts) {
+    match load_checkpoint(&disk, NAME, &IDENTITY, &mut accounts, &Pace::hurried()) {
         Ok(_) => {
             let slots = read_u64(&file, SLOTS_AT) as usize;
             assert_eq!(accounts.slots().len(), slots);
