@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::format::segment_name;
 use super::handle::Shared;
 use super::mark::Mark;
-use super::segments::{Zeros, make_segment};
+use super::segments::{Haste, Zeros, make_segment};
 use super::{Chain, Position};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -100,11 +100,17 @@ impl Keeper {
         // No time is left for rests half a segment before votes would be refused for want of room, and when the mark, which this thread writes too,
         // would be late by them, or a clean stop, which waits for this thread.
         let begun = Instant::now();
-        let has_time = || {
+        let haste = || {
             let left = shared.usable_end().saturating_sub(shared.appended.load(Ordering::Acquire));
-            left > shared.reserve_bytes + shared.segment_bytes / 2 && begun.elapsed() < PATIENCE_MAX
+            if left <= shared.reserve_bytes + shared.segment_bytes / 2 {
+                Haste::Great
+            } else if begun.elapsed() >= PATIENCE_MAX {
+                Haste::Some
+            } else {
+                Haste::No
+            }
         };
-        let zeros = if beside_commits { Zeros::BesideCommits(&has_time) } else { Zeros::AtOnce };
+        let zeros = if beside_commits { Zeros::BesideCommits(&haste) } else { Zeros::AtOnce };
         let made = make_segment(&*shared.disk, &shared.identity, index, shared.segment_bytes, &[], &zeros)
             .and_then(|file| shared.disk.sync_directory().map(|()| file));
         match made {

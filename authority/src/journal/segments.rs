@@ -6,18 +6,29 @@ use super::format::{BLOCK_BYTES, Identity, SegmentHeader, UNFINISHED_SUFFIX, seg
 use std::io;
 use zerocopy::IntoBytes;
 
-/// Zeros are written in pieces of this size. On a core that has no time left each piece waits some milliseconds for its turn, so there are few.
-const ZERO_PIECE_BYTES: usize = 4 << 20;
-/// While there is time, zeros are written and synced in pieces of this size.
-const PATIENT_PIECE_BYTES: usize = 1 << 20;
-static ZEROS: [Block; ZERO_PIECE_BYTES / BLOCK_BYTES] = [Block::ZERO; ZERO_PIECE_BYTES / BLOCK_BYTES];
+/// Zeros are written in pieces of this size, and beside commits synced. A commit waits behind one such piece at worst.
+const ZERO_PIECE_BYTES: usize = 1 << 20;
+/// The same where room is short. On a core that has no time left each write and sync waits some milliseconds for its turn, so there must be few.
+const HASTY_PIECE_BYTES: usize = 4 << 20;
+static ZEROS: [Block; HASTY_PIECE_BYTES / BLOCK_BYTES] = [Block::ZERO; HASTY_PIECE_BYTES / BLOCK_BYTES];
 
 /// How the zeros of a segment are written.
 pub(super) enum Zeros<'a> {
     /// As fast as the disk takes them, and synced once at their end: nobody waits for a commit yet.
     AtOnce,
-    /// While commits wait for the same disk: in small pieces, each synced, with rests between them, as long as this says that there is time for that.
-    BesideCommits(&'a dyn Fn() -> bool),
+    /// While commits wait for the same disk: as this says, asked before each piece.
+    BesideCommits(&'a dyn Fn() -> Haste),
+}
+
+/// How much time there is for the next zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// They are written with rests in between.
+    No,
+    /// They are written without rests.
+    Some,
+    /// They are written in few, large pieces: votes would be refused soon for want of room.
+    Great,
 }
 
 /// Makes segment `index` holding `frames` (what follows the header) and zeros up to its full size, synced, in place of any file of its
@@ -59,15 +70,19 @@ fn fill_segment(
     let mut at = (BLOCK_BYTES + frames.len()) as u64;
     while at < segment_bytes {
         let left = usize::try_from(segment_bytes - at).unwrap_or(usize::MAX);
-        let is_patient = matches!(zeros, Zeros::BesideCommits(has_time) if has_time());
-        let piece = left.min(if is_patient { PATIENT_PIECE_BYTES } else { ZERO_PIECE_BYTES });
+        let haste = match zeros {
+            Zeros::AtOnce => Haste::Great,
+            Zeros::BesideCommits(haste) => haste(),
+        };
+        let piece = left.min(if haste == Haste::Great { HASTY_PIECE_BYTES } else { ZERO_PIECE_BYTES });
         let bytes = &ZEROS.as_bytes()[..piece];
-        if is_patient {
-            file.write_zeros_patiently(bytes, at)?;
+        match haste {
+            Haste::No => file.write_zeros_patiently(bytes, at)?,
+            Haste::Some | Haste::Great => file.write_at(bytes, at)?,
+        }
+        if matches!(zeros, Zeros::BesideCommits(_)) {
             // So that a commit never waits behind a whole segment of them.
             file.sync_data()?;
-        } else {
-            file.write_at(bytes, at)?;
         }
         at += piece as u64;
     }
