@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_long_wait_before_is_not_rested_for_as_long() {
         let pace = Pace {
-            start: Instant::now().checked_sub(Duration::from_secs(60)).expect("an hour of uptime"),
+            start: Instant::now().checked_sub(Duration::from_secs(60)).expect("a machine that has run for a minute"),
             ..Pace::gentle()
         };
         let begun = Instant::now();

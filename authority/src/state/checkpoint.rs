@@ -34,7 +34,7 @@ const OPEN_CREDIT_LENGTH: usize = 40;
 const WRITE_PIECE_BYTES: usize = 1 << 20;
 /// Bytes read, or hashed, at once. A multiple of a slot's length, so that no slot lies across two pieces.
 const PIECE_BYTES: usize = 128 << 10;
-/// First balances made between two rests. Each may be the first use of a large page, which the kernel then clears.
+/// First balances made between two rests. Each may be the first use of a page or two, which the kernel then clears.
 const ALLOCATIONS_AT_ONCE: usize = 4;
 /// Slots of the table, taken or not, that are looked at between two rests.
 const SLOTS_AT_ONCE: usize = 1024;
@@ -172,7 +172,7 @@ pub fn load(
                 Ok(at) => *accounts.slot_mut(at) = *slot,
                 Err(_) => full = true,
             }
-            // As often as that, since each may be the first use of a large page, which the kernel then clears.
+            // As often as that, since each may be the first use of a page or two, which the kernel then clears.
             pace.rest_if_due();
         }
         open_credits.extend_from_slice(&piece[slots..]);

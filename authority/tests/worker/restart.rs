@@ -112,25 +112,20 @@ fn an_image_of_an_earlier_stop_or_of_another_authority_is_not_believed() {
     let (state, place_) = scene.state();
     assert_eq!(state.accounts, state_after(&wallets, 4).accounts);
 
-    // Another authority of the same network, with a longer journal, had its image copied here.
-    let mut other = place(&wallets, 1).start();
-    pay(&mut other, &wallets, 0..9);
-    let other = other.stop();
-    fs::copy(other.image(), place_.image()).unwrap();
-    let scene = place_.start();
-    assert_eq!(scene.origin, "the genesis");
-    let (state, place_) = scene.state();
-    assert_eq!(state.accounts, state_after(&wallets, 4).accounts);
-
-    // One of another network, whose accounts have no money here.
+    // Another authority of the same network, with a longer journal, and one of another network, whose accounts have no money here, had their images
+    // copied here.
     let strangers: Vec<Wallet> = (10..14).map(|n| Wallet::in_shard(Scheme::Cheap, n, 0)).collect();
-    let mut other = place(&strangers, 1).start();
-    pay(&mut other, &strangers, 0..3);
-    let other = other.stop();
-    fs::copy(other.image(), place_.image()).unwrap();
-    let scene = place_.start();
-    assert_eq!(scene.origin, "the genesis");
-    assert_eq!(scene.state().0.accounts, state_after(&wallets, 4).accounts);
+    let mut here = place_;
+    for (others, rounds) in [(&wallets, 9), (&strangers, 3)] {
+        let mut other = place(others, 1).start();
+        pay(&mut other, others, 0..rounds);
+        fs::copy(other.stop().image(), here.image()).unwrap();
+        let scene = here.start();
+        assert_eq!(scene.origin, "the genesis");
+        let (state, after) = scene.state();
+        assert_eq!(state.accounts, state_after(&wallets, 4).accounts);
+        here = after;
+    }
 }
 
 #[test]
